@@ -1,0 +1,170 @@
+"""The configuration: one TOML file, read into one Struct, everything defaulted.
+
+This file is the one place that names, defaults and describes an option; ``docs/configuration.md`` is made from it.
+Every room may read it.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import tomllib
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+Port = Annotated[int, Meta(ge=1, le=65535)]
+Positive = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class _Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    pass
+
+
+class ApiConfig(_Section, frozen=True):
+    """The REST faces."""
+
+    listen: str = "127.0.0.1"  # address all faces listen on
+    public_host: str = ""  # host in the catalog; "" = the address listened on
+    identity_port: Port = 5000
+    compute_port: Port = 8774
+    image_port: Port = 9292
+    network_port: Port = 9696
+    placement_port: Port = 8778
+    workers: Annotated[int, Meta(ge=0)] = 0  # processes; 0 = one for every two cores
+    max_body_bytes: Positive = 1 << 20  # of a JSON request
+    max_limit: Positive = 1000  # rows in one page
+    token_lifetime_s: Seconds = 3600
+
+
+class ImageConfig(_Section, frozen=True):
+    max_image_bytes: Positive = 64 << 30
+
+
+class HubConfig(_Section, frozen=True):
+    """Where the daemons meet."""
+
+    address: str = ""  # "" = a socket in the run folder; tcp://host:port = CURVE over TCP
+    heartbeat_s: Seconds = 5
+    down_after_s: Seconds = 20  # a peer silent for so long is down
+    credits: Positive = 256  # calls a peer may have under way
+
+
+class ConductorConfig(_Section, frozen=True):
+    task_timeout_s: Seconds = 300  # for one step of a workflow
+    max_attempts: Positive = 3  # hosts tried before a server is given up
+
+
+class SchedulerConfig(_Section, frozen=True):
+    policy: str = "filter"  # filter, simple, chance, zone
+    ram_weight_multiplier: float = 1.0
+    cpu_weight_multiplier: float = 1.0
+    disk_weight_multiplier: float = 1.0
+    io_ops_weight_multiplier: float = -1.0
+    host_subset_size: Positive = 1
+    shuffle_best_same_weighed_hosts: bool = False
+
+
+class ComputeConfig(_Section, frozen=True):
+    driver: str = "libvirt"  # libvirt, fake
+    zone: str = "nova"
+    libvirt_uri: str = "qemu:///system"
+    virt_type: str = ""  # "" = found out; kvm, qemu
+    instances_dir: str = ""  # "" = instances in the state folder
+    stop_grace_s: Seconds = 10  # for a guest to shut itself down
+    reserved_ram_mib: Annotated[int, Meta(ge=0)] = 512
+    cpu_allocation_ratio: Seconds = 4.0
+    ram_allocation_ratio: Seconds = 1.0
+    disk_allocation_ratio: Seconds = 1.0
+    fake_hosts: Positive = 1  # hosts one fake daemon plays
+    fake_delay_s: Annotated[float, Meta(ge=0)] = 0.0  # of each fake operation
+    fake_vcpus: Positive = 1000
+    fake_ram_mib: Positive = 4_000_000
+    fake_disk_gib: Positive = 100_000
+
+
+class NetworkConfig(_Section, frozen=True):
+    driver: str = "linux"  # linux, fake
+    external_bridge: str = "nfext"
+    external_cidr: str = "172.30.0.0/24"  # between the routers and this machine
+    dns_nameservers: list[str] = []  # for subnets that name none; empty = none are announced
+
+
+class Config(_Section, frozen=True):
+    """All options."""
+
+    state_dir: str = "var"  # everything the cloud keeps
+    host: str = ""  # this machine's name in the cloud; "" = its host name
+    region: str = "RegionOne"
+    log_level: str = "INFO"
+    api: ApiConfig = ApiConfig()
+    image: ImageConfig = ImageConfig()
+    hub: HubConfig = HubConfig()
+    conductor: ConductorConfig = ConductorConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+    compute: ComputeConfig = ComputeConfig()
+    network: NetworkConfig = NetworkConfig()
+
+    @property
+    def state_path(self) -> Path:
+        return Path(self.state_dir).resolve()
+
+    @property
+    def store_path(self) -> Path:
+        return self.state_path / "store"
+
+    @property
+    def run_path(self) -> Path:
+        """Sockets and pid files."""
+        return self.state_path / "run"
+
+    @property
+    def log_path(self) -> Path:
+        return self.state_path / "log"
+
+    @property
+    def images_path(self) -> Path:
+        return self.state_path / "images"
+
+    @property
+    def instances_path(self) -> Path:
+        return Path(self.compute.instances_dir).resolve() if self.compute.instances_dir else self.state_path / "instances"
+
+    @property
+    def host_name(self) -> str:
+        return self.host or socket.gethostname()
+
+    @property
+    def hub_address(self) -> str:
+        """What the conductor binds and everybody else connects to."""
+        return self.hub.address or f"ipc://{self.run_path}/hub.sock"
+
+    @property
+    def public_host(self) -> str:
+        if self.api.public_host:
+            return self.api.public_host
+        return "127.0.0.1" if self.api.listen in ("0.0.0.0", "") else self.api.listen
+
+    @property
+    def worker_count(self) -> int:
+        return self.api.workers or max(1, (os.cpu_count() or 1) // 2)
+
+
+class ConfigError(Exception):
+    """The file cannot be used; the message names the option."""
+
+
+def load(path: str | Path | None) -> Config:
+    """Read a TOML file; ``None`` gives the defaults. Raises ConfigError that names the file and the option."""
+    if path is None:
+        return Config()
+    try:
+        data = tomllib.loads(Path(path).read_text())
+        return msgspec.convert(data, Config, strict=True)
+    except OSError as e:
+        raise ConfigError(f"cannot read {path}: {e.strerror}") from e
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError, UnicodeDecodeError) as e:
+        raise ConfigError(f"{path}: {e}") from e

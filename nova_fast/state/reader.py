@@ -1,0 +1,132 @@
+"""What one can ask of the store: the same questions of a snapshot and of an open transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, TypeVar, cast
+
+import lmdb
+
+from nova_fast.model.base import Record
+from nova_fast.model.errors import NotFound
+from nova_fast.state.table import Index, Key, Table, encode_key
+
+R = TypeVar("R", bound=Record)
+
+#: Counters of the meta database.
+GENERATION = b"generation"
+IDENTITY_GENERATION = b"identity_generation"
+
+
+class Reader:
+    """Reads of one consistent state. Iterators are lazy: do not write to a table while walking it."""
+
+    def __init__(self, txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
+        self._txn = txn
+        self._databases = databases
+        self._meta = databases["meta"]
+
+    def get(self, table: Table[R], key: str | Key) -> R | None:
+        """The record with this key, or None."""
+        try:
+            primary = table.primary(key)
+        except ValueError:  # longer than any key can be, so it cannot exist
+            return None
+        raw = self._txn.get(primary, db=self._databases[table.name])
+        return None if raw is None else table.decode(raw)
+
+    def need(self, table: Table[R], key: str | Key, noun: str) -> R:
+        """The record with this key. Raises NotFound that names the noun and the key."""
+        record = self.get(table, key)
+        if record is None:
+            name = key if isinstance(key, str) else "/".join(map(str, key))
+            raise NotFound(f"{noun} {name} could not be found.", code=f"{noun.lower().replace(' ', '_')}_not_found")
+        return record
+
+    def find(self, index: Index[R], *parts: str | int) -> R | None:
+        """The record under a key of a unique index, or None."""
+        assert index.unique, index.name
+        try:
+            key = encode_key(parts)
+        except ValueError:
+            return None
+        primary = self._txn.get(key, db=self._databases[index.name])
+        return None if primary is None else self._record(index.table, bytes(primary))
+
+    def scan(
+        self, table: Table[R], *prefix: str | int, after: str | Key | None = None, limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[R]:
+        """Records in the order of their keys, those that begin with ``prefix``, behind ``after`` (exclusive)."""
+        begin = encode_key(prefix) if prefix else b""
+        position = None if after is None else table.primary(after)
+        for _key, value in self._walk(table.name, begin, position, limit, reverse):
+            yield table.decode(value)
+
+    def scan_index(
+        self, index: Index[R], *prefix: str | int, after: R | None = None, limit: int | None = None,
+        reverse: bool = False,
+    ) -> Iterator[R]:
+        """Records in the order of an index, behind the record ``after`` (exclusive)."""
+        begin = encode_key(prefix) if prefix else b""
+        position = None
+        if after is not None:
+            entries = index.entries(after, index.table.primary(index.table.key(after)))
+            position = max((entry for entry in entries if entry.startswith(begin)), default=None)
+        for _key, primary in self._walk(index.name, begin, position, limit, reverse):
+            yield self._record(index.table, primary)
+
+    def count(self, index: Index[R], *prefix: str | int) -> int:
+        """How many entries of an index begin so. Walks them: for small sets."""
+        return sum(1 for _ in self._walk(index.name, encode_key(prefix) if prefix else b"", None, None, False))
+
+    def size(self, table: Table[R]) -> int:
+        """How many records a table has."""
+        return int(self._txn.stat(self._databases[table.name])["entries"])
+
+    def generation(self) -> int:
+        """The number of the last event: it grows with each."""
+        return self._counter(GENERATION)
+
+    def identity_generation(self) -> int:
+        """Grows whenever a user, project, role, assignment, credential or revocation changes."""
+        return self._counter(IDENTITY_GENERATION)
+
+    def _counter(self, name: bytes) -> int:
+        raw = self._txn.get(name, db=self._meta)
+        return 0 if raw is None else int.from_bytes(raw, "big")
+
+    def _record(self, table: Table[R], primary: bytes) -> R:
+        raw = self._txn.get(primary, db=self._databases[table.name])
+        assert raw is not None, f"an index entry of {table.name} leads nowhere"
+        return table.decode(raw)
+
+    def _walk(
+        self, database: str, prefix: bytes, position: bytes | None, limit: int | None, reverse: bool
+    ) -> Iterator[tuple[bytes, bytes]]:
+        with self._txn.cursor(db=self._databases[database]) as cursor:
+            found = _last(cursor, prefix, position) if reverse else _first(cursor, prefix, position)
+            left = -1 if limit is None else limit
+            while found and left != 0:
+                key, value = cast(tuple[bytes, bytes], cursor.item())
+                if not key.startswith(prefix):
+                    return
+                yield key, value
+                left -= 1
+                found = cursor.prev() if reverse else cursor.next()
+
+
+def _first(cursor: lmdb.Cursor, prefix: bytes, position: bytes | None) -> bool:
+    if position is None:
+        return bool(cursor.set_range(prefix)) if prefix else bool(cursor.first())
+    found = bool(cursor.set_range(position))
+    return bool(cursor.next()) if found and cursor.key() == position else found
+
+
+def _last(cursor: lmdb.Cursor, prefix: bytes, position: bytes | None) -> bool:
+    if position is None:
+        if not prefix:
+            return bool(cursor.last())
+        # SAFETY: no key part begins with 0xff bytes in UTF-8, and integers are 8 bytes, so this is behind the prefix.
+        position = prefix + b"\xff" * 9
+    return bool(cursor.prev()) if cursor.set_range(position) else bool(cursor.last())

@@ -1,0 +1,152 @@
+"""Every table and index of the cloud."""
+
+from __future__ import annotations
+
+from nova_fast.model.base import Record
+from nova_fast.model.flavors import Flavor
+from nova_fast.model.hosts import Host, HostUsage, Service
+from nova_fast.model.identity import (
+    ApplicationCredential,
+    CatalogEndpoint,
+    CatalogService,
+    Domain,
+    Project,
+    Region,
+    RevokedToken,
+    Role,
+    RoleAssignment,
+    Secret,
+    User,
+)
+from nova_fast.model.images import Image
+from nova_fast.model.networks import FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet
+from nova_fast.model.quotas import Quota, Usage
+from nova_fast.model.servers import KeyPair, Server, ServerAction, UserData
+from nova_fast.model.workflows import Task, Workflow
+from nova_fast.state.table import Index, Table, descending
+
+#: Grows when a record can no longer be read by the release before it; a store from the future is refused.
+SCHEMA_VERSION = 1
+
+
+class EventRow(Record, frozen=True):
+    """One event as it lies in the log."""
+
+    generation: int
+    body: bytes
+
+
+class AddressCursor(Record, frozen=True):
+    """Where the next free address of a subnet is looked for."""
+
+    subnet_id: str
+    next_address: int
+
+
+class DoneCommand(Record, frozen=True):
+    """The result of a command, kept so that its repetition gives the same answer and does nothing."""
+
+    call_id: str  # 32 hex
+    at_us: int
+    result: bytes
+
+
+# ------------------------------------------------------------------------------------------------ compute
+FLAVORS = Table("flavors", Flavor, lambda r: (r.id,))
+FLAVORS_BY_NAME = Index(FLAVORS, "flavors_by_name", lambda r: [(r.name,)], unique=True)
+
+SERVERS = Table("servers", Server, lambda r: (r.id,))
+SERVERS_BY_PROJECT = Index(
+    SERVERS, "servers_by_project", lambda r: [(r.project_id, descending(r.created_at_us))]
+)  # newest first
+SERVERS_BY_CREATED = Index(SERVERS, "servers_by_created", lambda r: [(descending(r.created_at_us),)])  # newest first
+SERVERS_BY_HOST = Index(SERVERS, "servers_by_host", lambda r: [(r.host,)] if r.host else [])
+SERVERS_BY_IMAGE = Index(SERVERS, "servers_by_image", lambda r: [(r.image_id,)] if r.image_id else [])
+USER_DATA = Table("user_data", UserData, lambda r: (r.server_id,))
+SERVER_ACTIONS = Table("server_actions", ServerAction, lambda r: (r.server_id, r.request_id))
+KEY_PAIRS = Table("key_pairs", KeyPair, lambda r: (r.user_id, r.name))
+
+HOSTS = Table("hosts", Host, lambda r: (r.name,))
+HOSTS_BY_UUID = Index(HOSTS, "hosts_by_uuid", lambda r: [(r.uuid,)], unique=True)
+HOSTS_BY_SERVICE_UUID = Index(HOSTS, "hosts_by_service_uuid", lambda r: [(r.service_uuid,)], unique=True)
+HOSTS_BY_NUMBER = Index(HOSTS, "hosts_by_number", lambda r: [(r.number,)], unique=True)
+HOST_USAGE = Table("host_usage", HostUsage, lambda r: (r.host,))
+SERVICES = Table("services", Service, lambda r: (r.name,))
+SERVICES_BY_UUID = Index(SERVICES, "services_by_uuid", lambda r: [(r.uuid,)], unique=True)
+
+QUOTAS = Table("quotas", Quota, lambda r: (r.project_id,))
+USAGES = Table("usages", Usage, lambda r: (r.project_id,))
+
+# ------------------------------------------------------------------------------------------------ image
+IMAGES = Table("images", Image, lambda r: (r.id,))
+IMAGES_BY_CREATED = Index(IMAGES, "images_by_created", lambda r: [(descending(r.created_at_us),)])  # newest first
+IMAGES_BY_PROJECT = Index(IMAGES, "images_by_project", lambda r: [(r.project_id, descending(r.created_at_us))])
+
+# ------------------------------------------------------------------------------------------------ network
+NETWORKS = Table("networks", Network, lambda r: (r.id,))
+NETWORKS_BY_PROJECT = Index(NETWORKS, "networks_by_project", lambda r: [(r.project_id,)])
+SUBNETS = Table("subnets", Subnet, lambda r: (r.id,))
+SUBNETS_BY_NETWORK = Index(SUBNETS, "subnets_by_network", lambda r: [(r.network_id,)])
+ADDRESS_CURSORS = Table("address_cursors", AddressCursor, lambda r: (r.subnet_id,))
+PORTS = Table("ports", Port, lambda r: (r.id,))
+PORTS_BY_NETWORK = Index(PORTS, "ports_by_network", lambda r: [(r.network_id,)])
+PORTS_BY_DEVICE = Index(PORTS, "ports_by_device", lambda r: [(r.device_id, r.index)] if r.device_id else [])
+PORTS_BY_HOST = Index(PORTS, "ports_by_host", lambda r: [(r.host,)] if r.host else [])
+PORTS_BY_PROJECT = Index(PORTS, "ports_by_project", lambda r: [(r.project_id,)])
+PORTS_BY_MAC = Index(PORTS, "ports_by_mac", lambda r: [(r.network_id, r.mac_address)], unique=True)
+PORTS_BY_ADDRESS = Index(
+    PORTS, "ports_by_address", lambda r: [(r.network_id, ip.ip_address) for ip in r.fixed_ips], unique=True
+)
+PORTS_BY_SUBNET = Index(PORTS, "ports_by_subnet", lambda r: [(ip.subnet_id,) for ip in r.fixed_ips])
+PORTS_BY_GROUP = Index(PORTS, "ports_by_group", lambda r: [(group,) for group in r.security_groups])
+SECURITY_GROUPS = Table("security_groups", SecurityGroup, lambda r: (r.id,))
+SECURITY_GROUPS_BY_PROJECT = Index(
+    SECURITY_GROUPS, "security_groups_by_project", lambda r: [(r.project_id, r.name)]
+)
+SECURITY_GROUP_RULES = Table("security_group_rules", SecurityGroupRule, lambda r: (r.id,))
+RULES_BY_GROUP = Index(SECURITY_GROUP_RULES, "rules_by_group", lambda r: [(r.security_group_id,)])
+RULES_BY_REMOTE_GROUP = Index(
+    SECURITY_GROUP_RULES, "rules_by_remote_group", lambda r: [(r.remote_group_id,)] if r.remote_group_id else []
+)
+ROUTERS = Table("routers", Router, lambda r: (r.id,))
+FLOATING_IPS = Table("floating_ips", FloatingIp, lambda r: (r.id,))
+
+# ------------------------------------------------------------------------------------------------ identity
+DOMAINS = Table("domains", Domain, lambda r: (r.id,), identity=True)
+DOMAINS_BY_NAME = Index(DOMAINS, "domains_by_name", lambda r: [(r.name,)], unique=True)
+PROJECTS = Table("projects", Project, lambda r: (r.id,), identity=True)
+PROJECTS_BY_NAME = Index(PROJECTS, "projects_by_name", lambda r: [(r.domain_id, r.name)], unique=True)
+USERS = Table("users", User, lambda r: (r.id,), identity=True)
+USERS_BY_NAME = Index(USERS, "users_by_name", lambda r: [(r.domain_id, r.name)], unique=True)
+ROLES = Table("roles", Role, lambda r: (r.id,), identity=True)
+ROLES_BY_NAME = Index(ROLES, "roles_by_name", lambda r: [(r.domain_id or "", r.name)], unique=True)
+ASSIGNMENTS = Table(
+    "assignments", RoleAssignment, lambda r: (r.user_id, r.scope_type, r.scope_id, r.role_id), identity=True
+)
+ASSIGNMENTS_BY_SCOPE = Index(ASSIGNMENTS, "assignments_by_scope", lambda r: [(r.scope_type, r.scope_id)])
+ASSIGNMENTS_BY_ROLE = Index(ASSIGNMENTS, "assignments_by_role", lambda r: [(r.role_id,)])
+APPLICATION_CREDENTIALS = Table("application_credentials", ApplicationCredential, lambda r: (r.id,), identity=True)
+APPLICATION_CREDENTIALS_BY_USER = Index(
+    APPLICATION_CREDENTIALS, "application_credentials_by_user", lambda r: [(r.user_id, r.name)], unique=True
+)
+APPLICATION_CREDENTIALS_BY_PROJECT = Index(
+    APPLICATION_CREDENTIALS, "application_credentials_by_project", lambda r: [(r.project_id,)]
+)
+CATALOG_SERVICES = Table("catalog_services", CatalogService, lambda r: (r.id,), identity=True)
+CATALOG_ENDPOINTS = Table("catalog_endpoints", CatalogEndpoint, lambda r: (r.id,), identity=True)
+ENDPOINTS_BY_SERVICE = Index(CATALOG_ENDPOINTS, "endpoints_by_service", lambda r: [(r.service_id,)])
+REGIONS = Table("regions", Region, lambda r: (r.id,), identity=True)
+REVOKED_TOKENS = Table("revoked_tokens", RevokedToken, lambda r: (r.audit_id,), identity=True)
+REVOKED_BY_EXPIRY = Index(REVOKED_TOKENS, "revoked_by_expiry", lambda r: [(r.expires_at_us,)])
+SECRETS = Table("secrets", Secret, lambda r: (r.name,), identity=True)
+
+# ------------------------------------------------------------------------------------------------ the conductor's own
+WORKFLOWS = Table("workflows", Workflow, lambda r: (r.server_id,))
+TASKS = Table("tasks", Task, lambda r: (r.id,))
+TASKS_BY_PEER = Index(TASKS, "tasks_by_peer", lambda r: [(r.peer,)])
+TASKS_BY_DEADLINE = Index(TASKS, "tasks_by_deadline", lambda r: [(r.deadline_us,)])
+DONE_COMMANDS = Table("done_commands", DoneCommand, lambda r: (r.call_id,))
+DONE_BY_TIME = Index(DONE_COMMANDS, "done_by_time", lambda r: [(r.at_us,)])
+EVENTS = Table("events", EventRow, lambda r: (r.generation,))
+
+TABLES: tuple[Table, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Table))  # type: ignore[type-arg]

@@ -1,0 +1,79 @@
+"""What a table and an index are, and how keys become ordered bytes.
+
+A key is a tuple of strings and integers. Strings end in a zero byte and integers are eight big-endian bytes, so the
+order of the bytes is the order of the tuples, and a shorter tuple is a prefix of the longer ones it begins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from nova_fast.model.base import Record
+
+R = TypeVar("R", bound=Record)
+
+#: A key, or the first parts of one.
+Key = tuple[str | int, ...]
+
+_INT_BYTES = 8
+_BIAS = 1 << 63
+KEY_BYTES_MAX = 511  # LMDB's limit
+
+
+def encode_key(parts: Key) -> bytes:
+    """Ordered bytes of a key. Raises ValueError for a key that LMDB could not hold."""
+    out = b"".join(
+        part.encode() + b"\0" if isinstance(part, str) else (part + _BIAS).to_bytes(_INT_BYTES, "big")
+        for part in parts
+    )
+    if not 0 < len(out) <= KEY_BYTES_MAX:
+        raise ValueError(f"a key of {len(out)} bytes")
+    return out
+
+
+def descending(at_us: int) -> int:
+    """A number that sorts the other way round: newest first."""
+    return -at_us
+
+
+class Index(Generic[R]):
+    """Other ways to find the records of a table.
+
+    ``keys`` gives the keys under which a record is found (none, one or several). In a unique index each key leads to
+    one record; in any other the record's own key is appended to tell equal keys apart.
+    """
+
+    __slots__ = ("keys", "name", "table", "unique")
+
+    def __init__(self, table: Table[R], name: str, keys: Callable[[R], Iterable[Key]], *, unique: bool = False) -> None:
+        self.table = table
+        self.name = name
+        self.keys = keys
+        self.unique = unique
+        table.indexes.append(self)
+
+    def entries(self, record: R, primary: bytes) -> set[bytes]:
+        """The encoded index keys of a record."""
+        encoded = (encode_key(key) for key in self.keys(record))
+        return set(encoded) if self.unique else {key + primary for key in encoded}
+
+
+class Table(Generic[R]):
+    """Records of one type by their key."""
+
+    __slots__ = ("decode", "identity", "indexes", "key", "name", "type")
+
+    def __init__(self, name: str, type_: type[R], key: Callable[[R], Key], *, identity: bool = False) -> None:
+        self.name = name
+        self.type = type_
+        self.key = key
+        self.identity = identity  # a change bumps the identity generation, which empties the token caches
+        self.indexes: list[Index[R]] = []
+        self.decode: Callable[[Any], R] = msgspec.msgpack.Decoder(type_).decode
+
+    def primary(self, key: str | Key) -> bytes:
+        """The encoded key of a record, from the key's parts."""
+        return encode_key((key,) if isinstance(key, str) else key)
