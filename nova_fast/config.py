@@ -138,6 +138,12 @@ class Config(_Section, frozen=True):
         return self.host or socket.gethostname()
 
     @property
+    def played_hosts(self) -> list[str]:
+        """The hosts this machine is in the cloud: one, or as many as fake daemons play."""
+        count = self.compute.fake_hosts if self.compute.driver == "fake" else 1
+        return [self.host_name] if count == 1 else [f"{self.host_name}-{n:05d}" for n in range(1, count + 1)]
+
+    @property
     def hub_address(self) -> str:
         """What the conductor binds and everybody else connects to."""
         return self.hub.address or f"ipc://{self.run_path}/hub.sock"

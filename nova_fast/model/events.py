@@ -28,7 +28,7 @@ class Claimed(Message, frozen=True):
 
 
 class Released(Message, frozen=True):
-    """A server gave them back."""
+    """A server gave them back; with no host, it gave up what was chosen for it and never committed."""
 
     server_id: str
     host: str

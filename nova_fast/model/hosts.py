@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from nova_fast.model.base import Record, Value
+from nova_fast.model.flavors import Flavor
+
+_MIB_PER_GIB = 1024
 
 
 class HostResources(Value, frozen=True):
@@ -75,3 +80,30 @@ class Claim(Value, frozen=True):
     vcpus: int
     ram_mib: int
     disk_gib: int
+
+
+def capacity(host: Host) -> Claim:
+    """What a host can give in all: (total - reserved) x allocation ratio, as placement counts it."""
+    resources = host.resources
+    return Claim(
+        vcpus=math.floor((resources.vcpus - host.reserved_vcpus) * host.cpu_ratio),
+        ram_mib=math.floor((resources.ram_mib - host.reserved_ram_mib) * host.ram_ratio),
+        disk_gib=math.floor((resources.disk_gib - host.reserved_disk_gib) * host.disk_ratio),
+    )
+
+
+class HostNetwork(Record, frozen=True):
+    """How far the network daemon of a host is: numbers of changes of what it should do."""
+
+    host: str
+    wanted_generation: int  # the last change of what this host's networks should be
+    applied_generation: int = 0  # the last change that the host has carried out
+
+
+def claim_of(flavor: Flavor) -> Claim:
+    """What a server of this flavor takes of a host; the swap disk counts in whole GiB."""
+    return Claim(
+        vcpus=flavor.vcpus,
+        ram_mib=flavor.ram_mib,
+        disk_gib=flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB),
+    )

@@ -59,6 +59,8 @@ class Subnet(Record, frozen=True):
     description: str = ""
     revision: int = 0
     tags: tuple[str, ...] = ()
+    ipv6_ra_mode: str = ""  # "", slaac, dhcpv6-stateful, dhcpv6-stateless
+    ipv6_address_mode: str = ""
 
 
 class FixedIp(Value, frozen=True):

@@ -94,6 +94,13 @@ class ReadConsole(Message, frozen=True):
     lines: int | None = None  # None = all that is kept
 
 
+class ReadServerConsole(Message, frozen=True):
+    """api → conductor: the same for a server wherever it is; the face has checked who asks. → ConsoleOutput."""
+
+    server_id: str
+    lines: int | None = None
+
+
 class ConsoleOutput(Message, frozen=True):
     text: str
 
@@ -125,6 +132,10 @@ class HostReport(Message, frozen=True):
     host: str
     zone: str
     resources: HostResources
+    cpu_ratio: float = 4.0
+    ram_ratio: float = 1.0
+    disk_ratio: float = 1.0
+    reserved_ram_mib: int = 512
 
 
 class ServiceReport(Message, frozen=True):
@@ -271,7 +282,7 @@ class FilterCount(Value, frozen=True):
     after: int
 
 
-class Placement(Value, frozen=True):
+class Placement(Message, frozen=True):
     """The answer for one server: a host, or why none."""
 
     server_id: str

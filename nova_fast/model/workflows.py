@@ -30,6 +30,10 @@ class Workflow(Record, frozen=True):
     failure: Failure | None = None  # why it unwinds
     then: str = ""  # the workflow to start when this one has ended (delete_server)
     then_request_id: str = ""
+    admin_password: str = ""  # for the config drive; goes with the workflow
+    conflicts: int = 0  # races for a host that were lost
+    host_failure: Failure | None = None  # why the last host that was tried could not do it
+    observed: int | None = None  # PowerState that the host told of by itself meanwhile
 
 
 class Task(Record, frozen=True):

@@ -54,7 +54,11 @@ class Reader:
         return None if primary is None else self._record(index.table, bytes(primary))
 
     def scan(
-        self, table: Table[R], *prefix: str | int, after: str | Key | None = None, limit: int | None = None,
+        self,
+        table: Table[R],
+        *prefix: str | int,
+        after: str | Key | None = None,
+        limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[R]:
         """Records in the order of their keys, those that begin with ``prefix``, behind ``after`` (exclusive)."""
@@ -64,7 +68,11 @@ class Reader:
             yield table.decode(value)
 
     def scan_index(
-        self, index: Index[R], *prefix: str | int, after: R | None = None, limit: int | None = None,
+        self,
+        index: Index[R],
+        *prefix: str | int,
+        after: R | None = None,
+        limit: int | None = None,
         reverse: bool = False,
     ) -> Iterator[R]:
         """Records in the order of an index, behind the record ``after`` (exclusive)."""
@@ -72,7 +80,9 @@ class Reader:
         position = None
         if after is not None:
             entries = index.entries(after, index.table.primary(index.table.key(after)))
-            position = max((entry for entry in entries if entry.startswith(begin)), default=None)
+            last = min if reverse else max
+            position = last((entry for entry in entries if entry.startswith(begin)), default=None)
+            assert position is not None, f"{index.name}: the record to go on behind is not in this part of the index"
         for _key, primary in self._walk(index.name, begin, position, limit, reverse):
             yield self._record(index.table, primary)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nova_fast.model.base import Record
 from nova_fast.model.flavors import Flavor
-from nova_fast.model.hosts import Host, HostUsage, Service
+from nova_fast.model.hosts import Host, HostNetwork, HostUsage, Service
 from nova_fast.model.identity import (
     ApplicationCredential,
     CatalogEndpoint,
@@ -89,7 +89,7 @@ SUBNETS = Table("subnets", Subnet, lambda r: (r.id,))
 SUBNETS_BY_NETWORK = Index(SUBNETS, "subnets_by_network", lambda r: [(r.network_id,)])
 ADDRESS_CURSORS = Table("address_cursors", AddressCursor, lambda r: (r.subnet_id,))
 PORTS = Table("ports", Port, lambda r: (r.id,))
-PORTS_BY_NETWORK = Index(PORTS, "ports_by_network", lambda r: [(r.network_id,)])
+PORTS_BY_NETWORK = Index(PORTS, "ports_by_network", lambda r: [(r.network_id, r.host)])
 PORTS_BY_DEVICE = Index(PORTS, "ports_by_device", lambda r: [(r.device_id, r.index)] if r.device_id else [])
 PORTS_BY_HOST = Index(PORTS, "ports_by_host", lambda r: [(r.host,)] if r.host else [])
 PORTS_BY_PROJECT = Index(PORTS, "ports_by_project", lambda r: [(r.project_id,)])
@@ -98,15 +98,17 @@ PORTS_BY_ADDRESS = Index(
     PORTS, "ports_by_address", lambda r: [(r.network_id, ip.ip_address) for ip in r.fixed_ips], unique=True
 )
 PORTS_BY_SUBNET = Index(PORTS, "ports_by_subnet", lambda r: [(ip.subnet_id,) for ip in r.fixed_ips])
-PORTS_BY_GROUP = Index(PORTS, "ports_by_group", lambda r: [(group,) for group in r.security_groups])
+PORTS_BY_GROUP = Index(PORTS, "ports_by_group", lambda r: [(group, r.host) for group in r.security_groups])
 SECURITY_GROUPS = Table("security_groups", SecurityGroup, lambda r: (r.id,))
-SECURITY_GROUPS_BY_PROJECT = Index(
-    SECURITY_GROUPS, "security_groups_by_project", lambda r: [(r.project_id, r.name)]
-)
+SECURITY_GROUPS_BY_PROJECT = Index(SECURITY_GROUPS, "security_groups_by_project", lambda r: [(r.project_id, r.name)])
 SECURITY_GROUP_RULES = Table("security_group_rules", SecurityGroupRule, lambda r: (r.id,))
 RULES_BY_GROUP = Index(SECURITY_GROUP_RULES, "rules_by_group", lambda r: [(r.security_group_id,)])
 RULES_BY_REMOTE_GROUP = Index(
     SECURITY_GROUP_RULES, "rules_by_remote_group", lambda r: [(r.remote_group_id,)] if r.remote_group_id else []
+)
+HOST_NETWORKS = Table("host_networks", HostNetwork, lambda r: (r.host,))
+HOST_NETWORKS_DIRTY = Index(
+    HOST_NETWORKS, "host_networks_dirty", lambda r: [(r.host,)] if r.applied_generation < r.wanted_generation else []
 )
 ROUTERS = Table("routers", Router, lambda r: (r.id,))
 FLOATING_IPS = Table("floating_ips", FloatingIp, lambda r: (r.id,))
@@ -142,6 +144,7 @@ SECRETS = Table("secrets", Secret, lambda r: (r.name,), identity=True)
 
 # ------------------------------------------------------------------------------------------------ the conductor's own
 WORKFLOWS = Table("workflows", Workflow, lambda r: (r.server_id,))
+WORKFLOWS_READY = Index(WORKFLOWS, "workflows_ready", lambda r: [] if r.task_id else [(r.server_id,)])
 TASKS = Table("tasks", Task, lambda r: (r.id,))
 TASKS_BY_PEER = Index(TASKS, "tasks_by_peer", lambda r: [(r.peer,)])
 TASKS_BY_DEADLINE = Index(TASKS, "tasks_by_deadline", lambda r: [(r.deadline_us,)])

@@ -18,7 +18,7 @@ import lmdb
 from nova_fast.model.errors import Unavailable
 from nova_fast.state import schema
 from nova_fast.state.reader import Reader
-from nova_fast.state.transaction import Transaction
+from nova_fast.state.transaction import Transaction, WriteFailed
 
 MAP_BYTES = 1 << 40  # address space, not disk
 READERS_MAX = 512
@@ -30,7 +30,7 @@ class Snapshot(Reader):
 
 
 class StoreError(Exception):
-    """The store cannot be opened; the message says why and what to do."""
+    """The store cannot be opened or trusted any more; the message says why and what to do."""
 
 
 class Store:
@@ -47,24 +47,29 @@ class Store:
     def open(cls, path: Path, *, readonly: bool = False) -> Store:
         """Open (and, when writing, make) the store in a folder.
 
-        Raises StoreError when another process writes it, when it is not there to be read, or when a newer release wrote it.
+        Raises StoreError when another process writes it, when it is not there to be read, or when a newer release
+        wrote it.
         """
         lock = None if readonly else _lock_writer(path)
-        try:
-            environment = lmdb.open(
-                str(path), map_size=MAP_BYTES, max_dbs=256, max_readers=READERS_MAX, readonly=readonly, create=not readonly,
-                subdir=True, lock=True, metasync=True, sync=True, readahead=False, mode=0o600,
-            )  # fmt: skip
-        except lmdb.Error as e:
-            raise StoreError(f"cannot open the store in {path}: {e}") from e
-        try:
-            databases = {name: environment.open_db(name.encode(), create=not readonly) for name in _database_names()}
-            store = cls(path, environment, databases, lock)
-            store._check_schema(readonly)
-        except lmdb.Error as e:
-            environment.close()
-            raise StoreError(f"the store in {path} is not complete: {e}") from e
-        environment.reader_check()
+        with contextlib.ExitStack() as undo:
+            if lock is not None:
+                undo.callback(os.close, lock)
+            try:
+                environment = lmdb.open(
+                    str(path), map_size=MAP_BYTES, max_dbs=256, max_readers=READERS_MAX, readonly=readonly,
+                    create=not readonly, subdir=True, lock=True, metasync=True, sync=True, readahead=False, mode=0o600,
+                )  # fmt: skip
+            except lmdb.Error as e:
+                raise StoreError(f"cannot open the store in {path}: {e}") from e
+            undo.callback(environment.close)
+            try:
+                databases = {n: environment.open_db(n.encode(), create=not readonly) for n in _database_names()}
+                store = cls(path, environment, databases, lock)
+                store._check_schema(readonly)
+                environment.reader_check()
+            except lmdb.Error as e:
+                raise StoreError(f"the store in {path} is not complete: {e}") from e
+            undo.pop_all()
         return store
 
     def close(self) -> None:
@@ -84,19 +89,23 @@ class Store:
     def transaction(self, now_us: int, entropy: Callable[[int], bytes] = os.urandom) -> Iterator[Transaction]:
         """A write transaction: durable when the block ends, gone when it raises.
 
-        Raises Unavailable when the disk cannot take it; then nothing has changed.
+        Raises Unavailable when the disk cannot take it; then nothing has changed. Raises StoreError when it was
+        committed but may not survive a power cut: then the process must end, and begin again from what is there.
         """
-        txn = self._environment.begin(write=True)
         try:
-            yield Transaction(txn, self._databases, now_us, entropy)
-        except BaseException:
-            txn.abort()
-            raise
-        try:
+            txn = self._environment.begin(write=True)
+            try:
+                yield Transaction(txn, self._databases, now_us, entropy)
+            except BaseException:
+                txn.abort()
+                raise
             txn.commit()
-            self._sync_growth()
-        except (lmdb.Error, OSError) as e:
+        except (lmdb.Error, WriteFailed) as e:
             raise Unavailable(f"The state could not be written: {e}", code="store_write_failed") from e
+        try:
+            self._sync_growth()
+        except OSError as e:
+            raise StoreError(f"the store in {self.path} grew, but the disk did not confirm it: {e}") from e
 
     def reader_check(self) -> int:
         """Clear the slots of readers that died; returns how many."""
@@ -117,7 +126,9 @@ class Store:
             raw = txn.get(_SCHEMA_KEY, db=self._databases["meta"])
             if raw is None and not readonly:
                 txn.put(_SCHEMA_KEY, str(schema.SCHEMA_VERSION).encode(), db=self._databases["meta"])
-            elif raw is not None and int(raw) > schema.SCHEMA_VERSION:
+            elif raw is None:
+                raise StoreError(f"the store in {self.path} is being made")
+            elif int(raw) > schema.SCHEMA_VERSION:
                 raise StoreError(f"the store in {self.path} was written by a newer release (schema {int(raw)})")
 
 

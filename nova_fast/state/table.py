@@ -24,14 +24,23 @@ KEY_BYTES_MAX = 511  # LMDB's limit
 
 
 def encode_key(parts: Key) -> bytes:
-    """Ordered bytes of a key. Raises ValueError for a key that LMDB could not hold."""
-    out = b"".join(
-        part.encode() + b"\0" if isinstance(part, str) else (part + _BIAS).to_bytes(_INT_BYTES, "big")
-        for part in parts
-    )
+    """Ordered bytes of a key. Raises ValueError for a key that LMDB could not hold, or that could mean another."""
+    out = b"".join(_encode_text(part) if isinstance(part, str) else _encode_number(part) for part in parts)
     if not 0 < len(out) <= KEY_BYTES_MAX:
         raise ValueError(f"a key of {len(out)} bytes")
     return out
+
+
+def _encode_text(part: str) -> bytes:
+    if "\0" in part:  # it would end the part too early: ("a\0b",) must not be ("a", "b")
+        raise ValueError("a NUL character in a key")
+    return part.encode() + b"\0"
+
+
+def _encode_number(part: int) -> bytes:
+    if not -_BIAS <= part < _BIAS:
+        raise ValueError("a number of more than 64 bits in a key")
+    return (part + _BIAS).to_bytes(_INT_BYTES, "big")
 
 
 def descending(at_us: int) -> int:

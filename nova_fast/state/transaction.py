@@ -1,7 +1,8 @@
 """What the one writer may do: put and delete records, number things, and say what happened.
 
-A transaction keeps a journal of what each write replaced, so that one command of a batch can be taken back alone while
-the others go on: LMDB's own nested transactions cost a copy of the dirty list each, and another engine may not have them.
+A transaction keeps a journal of what each write replaced, so that one command of a batch can be taken back alone
+while the others go on: LMDB's own nested transactions cost a copy of the dirty list each, and another engine may not
+have them.
 """
 
 from __future__ import annotations
@@ -25,12 +26,19 @@ _encode = msgspec.msgpack.Encoder().encode
 _COUNTER_BYTES = 8
 
 
-class DuplicateKey(Exception):
+class DuplicateKey(Exception):  # noqa: N818 - it names what it found
     """A unique index would hold two records; a command must have checked this before."""
 
 
+class WriteFailed(Exception):  # noqa: N818 - what happened
+    """The engine took a write no more (disk full, map full): the whole transaction is lost and must be given up."""
+
+
 class Transaction(Reader):
-    """Reads and writes of the one writer. ``now_us`` and the ids come from outside, so that it is the same when replayed."""
+    """Reads and writes of the one writer.
+
+    ``now_us`` and the ids come from outside, so that it is the same when replayed.
+    """
 
     def __init__(
         self, txn: lmdb.Transaction, databases: dict[str, Any], now_us: int, entropy: Callable[[int], bytes]
@@ -103,10 +111,7 @@ class Transaction(Reader):
         """Undo everything written since the mark."""
         writes, events = mark
         for database, key, value in reversed(self._journal[writes:]):
-            if value is None:
-                self._txn.delete(key, db=database)
-            else:
-                self._txn.put(key, value, db=database)
+            self._store(database, key, value)
         del self._journal[writes:]
         del self.events[events:]
 
@@ -124,10 +129,16 @@ class Transaction(Reader):
     def _write(self, name: str, key: bytes, value: bytes | None, replaced: Any) -> None:
         database = self._databases[name]
         self._journal.append((database, key, replaced))
-        if value is None:
-            self._txn.delete(key, db=database)
-        else:
-            self._txn.put(key, value, db=database)
+        self._store(database, key, value)
+
+    def _store(self, database: Any, key: bytes, value: bytes | None) -> None:
+        try:
+            if value is None:
+                self._txn.delete(key, db=database)
+            else:
+                self._txn.put(key, value, db=database)
+        except lmdb.Error as error:
+            raise WriteFailed(str(error)) from error
 
     def _bump(self, name: bytes) -> int:
         raw = self._txn.get(name, db=self._meta)

@@ -1,0 +1,93 @@
+"""nova-scheduler: keeps every host in memory, follows what is committed, and answers with a host or a reason."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+
+from nova_fast.config import Config
+from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.hub.local import local_peer
+from nova_fast.model.base import Message
+from nova_fast.model.errors import NovaFastError
+from nova_fast.model.events import Event
+from nova_fast.model.tasks import Done, ReleaseClaims, SelectHosts, ServiceReport
+from nova_fast.queries.claims import claims, hosts_with_usage
+from nova_fast.scheduler.select import Scheduler
+from nova_fast.state.opening import open_when_made
+from nova_fast.state.store import Store
+
+log = logging.getLogger(__name__)
+
+TICK_S = 5
+
+
+def main(config: Config) -> int:
+    """Run the scheduler in the foreground. Returns the exit code."""
+    return run_daemon(config, lambda stop: Daemon(config).run(stop))
+
+
+class Daemon:
+    """The scheduler at the hub."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._scheduler = Scheduler(config.scheduler, random.Random())
+        self._peer = local_peer("scheduler", config)
+        self._store: Store | None = None
+
+    async def run(self, stop: asyncio.Event) -> int:
+        """Serve until ``stop`` is set."""
+        self._store = await open_when_made(self._config.store_path, stop)
+        if self._store is None:
+            return 0
+        report = ServiceReport(
+            name="scheduler", binary="nova-scheduler", host=self._config.host_name, zone="internal"
+        )
+        self._peer.heartbeat = lambda: report
+        self._peer.handle(SelectHosts, self._select)
+        self._peer.handle(ReleaseClaims, self._release)
+        self._load()
+        await self._peer.start()
+        settle_memory()
+        log.info("nova-scheduler knows %d hosts, policy %s", len(self._scheduler.hosts), self._config.scheduler.policy)
+        while not stop.is_set():
+            try:
+                await asyncio.wait_for(stop.wait(), TICK_S)
+            except TimeoutError:
+                late = self._scheduler.tick(time.monotonic())
+                if late:
+                    log.warning("%d choices were never committed and are given back", len(late))
+        await self._peer.close()
+        self._store.close()
+        return 0
+
+    def _load(self) -> None:
+        """Read all hosts and claims from one snapshot, and follow the events behind it."""
+        assert self._store is not None
+        with self._store.snapshot() as snapshot:
+            generation = snapshot.generation()
+            hosts = list(hosts_with_usage(snapshot))
+            claimed = list(claims(snapshot))
+        self._scheduler.load(hosts, claimed)
+        self._peer.subscribe(generation, self._follow, self._load)
+
+    def _follow(self, _generation: int, event: Event) -> None:
+        try:
+            self._scheduler.apply(event)
+        except NovaFastError as error:
+            log.error("the host table does not follow: %s; it is read anew", error)
+            raise
+
+    def _select(self, message: SelectHosts, _call_id: bytes) -> Message:
+        selection = self._scheduler.select(message)
+        for placement in selection.placements:
+            if not placement.host:
+                log.info("no valid host for %s: %s", placement.server_id, placement.filters)
+        return selection
+
+    def _release(self, message: ReleaseClaims, _call_id: bytes) -> Message:
+        self._scheduler.release(message)
+        return Done()

@@ -1,0 +1,23 @@
+"""Builds the kernels of ``_ext/`` into the package ``nova_fast._ext``; everything else is in ``pyproject.toml``."""
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# -ffp-contract=off is compulsory: with fused multiply-add another CPU could choose another host.
+COMPILE_ARGS = ["-O3", "-ffp-contract=off", "-fno-trapping-math"]
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "nova_fast._ext.host_table",
+                ["_ext/host_table.pyx"],
+                include_dirs=["_ext"],
+                depends=["_ext/host_table.pyx", "_ext/kernel.h", "_ext/kernel.pxd"],
+                extra_compile_args=COMPILE_ARGS,
+            )
+        ],
+        include_path=["_ext"],
+        build_dir="build/cython",
+    )
+)

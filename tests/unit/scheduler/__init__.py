@@ -1,0 +1,1 @@
+"""Tests of the scheduler, with the kernel's twin in ``oracle``."""
