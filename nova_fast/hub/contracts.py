@@ -1,0 +1,93 @@
+"""Which messages may travel, in which direction, and the encoders that carry them.
+
+A message type that is in no tuple here cannot be sent or received. The decoder of each direction is made from the
+tuples once; it accepts the calls of that direction and the replies to the calls of the other.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any, cast
+
+import msgspec
+
+from nova_fast.model import events, tasks
+from nova_fast.model.base import Message
+from nova_fast.model.commands import COMMANDS, RESULTS
+from nova_fast.model.errors import Failure
+
+#: Calls that a daemon of one node (its name has an ``@``) may make of the conductor. There are no commands among them:
+#: a node that was taken over speaks of its own machines and cannot ask for anything in a user's name.
+NODE_TO_HUB: tuple[type[Message], ...] = (
+    tasks.HostReport,
+    tasks.ServiceReport,
+    tasks.GuestInventory,
+    tasks.GuestChanged,
+    tasks.MetadataRequest,
+)
+#: Calls that any other daemon may make of the conductor, and what may come back.
+PEER_TO_HUB: tuple[type[Message], ...] = (*NODE_TO_HUB, tasks.ReadServerConsole, *COMMANDS)
+PEER_TO_HUB_REPLIES: tuple[type[Message], ...] = (
+    tasks.Done,
+    tasks.WantedGuests,
+    tasks.MetadataAnswer,
+    tasks.ConsoleOutput,
+    Failure,
+    *RESULTS,
+)
+
+#: Calls the conductor makes of a daemon, and what may come back.
+HUB_TO_PEER: tuple[type[Message], ...] = (
+    tasks.SpawnGuest,
+    tasks.DestroyGuest,
+    tasks.PowerGuest,
+    tasks.ReadConsole,
+    tasks.ApplyNetworks,
+    tasks.SelectHosts,
+    tasks.ReleaseClaims,
+)
+HUB_TO_PEER_REPLIES: tuple[type[Message], ...] = (
+    tasks.GuestState,
+    tasks.ConsoleOutput,
+    tasks.NetworksApplied,
+    tasks.Selection,
+    tasks.Done,
+    Failure,
+)
+
+MessageDecoder = msgspec.msgpack.Decoder[Message]
+
+
+def decoder_of(*groups: tuple[type[Message], ...]) -> MessageDecoder:
+    """A decoder for the union of all types in the groups."""
+    types = dict.fromkeys(kind for group in groups for kind in group)
+    assert types, "a direction without messages"
+    union: Any = functools.reduce(operator.or_, types)
+    return cast(MessageDecoder, msgspec.msgpack.Decoder(union))
+
+
+#: What the conductor reads: calls of the daemons, and their replies to its own calls.
+HUB_DECODER: MessageDecoder = decoder_of(PEER_TO_HUB, HUB_TO_PEER_REPLIES)
+#: What the conductor reads of a node's daemon.
+NODE_DECODER: MessageDecoder = decoder_of(NODE_TO_HUB, HUB_TO_PEER_REPLIES)
+#: What a daemon reads: calls of the conductor, and its replies to the daemon's calls.
+PEER_DECODER: MessageDecoder = decoder_of(HUB_TO_PEER, PEER_TO_HUB_REPLIES)
+
+ENCODER = msgspec.msgpack.Encoder()
+EVENT_DECODER: msgspec.msgpack.Decoder[events.Event] = msgspec.msgpack.Decoder(events.Event)
+
+
+def is_node_daemon(name: str) -> bool:
+    """Whether this is a daemon of one node, which is trusted with no more than that node: ``compute@host1``."""
+    return "@" in name
+
+
+def hub_decoder(name: str) -> MessageDecoder:
+    """What the conductor reads of the peer of this name."""
+    return NODE_DECODER if is_node_daemon(name) else HUB_DECODER
+
+
+def encode_event(event: events.Event) -> bytes:
+    """An event as an EventSource hands it out."""
+    return ENCODER.encode(event)

@@ -1,0 +1,404 @@
+"""The conductor's end of the hub.
+
+One ROUTER socket. Every peer that has said HELLO has a :class:`~nova_fast.hub.link.Link`: its route (which ZeroMQ
+link leads to it now), its session (which process it is), the calls in both directions, and the frames it has not
+read. Routes come and go with connections; a Link stays, so calls under way outlive a broken connection and a
+restarted process.
+
+SAFETY: routes are the random ones ZeroMQ makes, never names a client chose, and no client can take over the route of
+a living one (no ROUTER_HANDOVER at that level). Which route a name leads to is decided here, at HELLO, after the key
+behind the route was compared with the allow-list: so the newest process of a name wins, but only among those that may
+have it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from typing import TypeVar, cast
+
+import msgspec
+import zmq
+
+from nova_fast.config import ConfigError, HubConfig
+from nova_fast.hub import wire
+from nova_fast.hub.callbacks import tell
+from nova_fast.hub.contracts import ENCODER, is_node_daemon
+from nova_fast.hub.events import EventFeed, EventSource
+from nova_fast.hub.incoming import Handlers, Incoming, RunBatch, Settings, read_answer
+from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
+from nova_fast.hub.limits import Counters, Limits
+from nova_fast.hub.link import Link, PeerState
+from nova_fast.hub.sockets import FdSocket, Sent, send_routed
+from nova_fast.hub.transport import bind_hub, check_address, hub_socket
+from nova_fast.model.base import Message
+from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastError, TooLarge, Unavailable
+
+__all__ = ["HubServer", "Incoming", "PeerState"]
+
+_log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Message)
+
+_DONTWAIT = int(zmq.DONTWAIT)
+_RCVMORE = int(zmq.RCVMORE)
+_REFUSALS_LOGGED_MAX = 1000
+
+
+class HubServer:
+    """Binds the hub's address, answers calls of peers, calls them, and feeds them events.
+
+    Handlers and callbacks run on the loop that called :meth:`start`; nothing here may be used from another thread.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        *,
+        config: HubConfig,
+        keys: ServerKeys | None = None,
+        events: EventSource | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """``address`` is ``ipc://…`` or ``tcp://…``; tcp needs keys. Raises ConfigError."""
+        check_address(address, has_keys=keys is not None)
+        self.address = address
+        self.counters = Counters()
+        self.on_peer_up: Callable[[str, bool], None] | None = None
+        self.on_peer_down: Callable[[str], None] | None = None
+        self._config = config
+        self._keys = keys
+        self._source = events
+        self._limits = limits or Limits()
+        self._settings = Settings(self._limits, self.counters)
+        self._handlers = Handlers()
+        self._session = os.urandom(wire.ID_BYTES)
+        self._call_ids = wire.CallIds()
+        self._refusals: set[tuple[str, str]] = set()
+        self._links: dict[str, Link] = {}
+        self._routes: dict[bytes, Link] = {}
+        self._feed: EventFeed | None = None
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._authenticator: Authenticator | None = None
+        self._fd: FdSocket | None = None
+        self._tick_timer: asyncio.TimerHandle | None = None
+        self._tick_due_s = 0.0
+        self._closed = False
+
+    def handle(self, message_type: type[M], handler: Callable[[str, M, bytes], Message | Awaitable[Message]]) -> None:
+        """Answer this message with ``handler(peer name, message, call id)``.
+
+        A plain function is the fast path. A NovaFastError travels to the caller; any other exception is logged with the
+        call id and becomes an InternalError.
+        """
+        self._handlers.add(message_type, lambda call: handler(call.peer, cast(M, call.message), call.call_id))
+
+    def handle_batch(self, message_types: tuple[type[Message], ...], handler: RunBatch) -> None:
+        """Give ``handler`` all calls of these types that arrived together; it answers each with ``call.reply``."""
+        self._handlers.add_batch(message_types, handler)
+
+    async def start(self) -> None:
+        """Bind and serve. Raises ConfigError when the address cannot be bound."""
+        assert self._context is None and not self._closed, "start once"
+        self._loop = asyncio.get_running_loop()
+        self._context = zmq.Context()
+        try:
+            if self._keys is not None and self.address.startswith("tcp://"):
+                self._authenticator = Authenticator(self._context, self._keys.allowed, self.counters)
+            self._socket = hub_socket(self._context, self._config, self._limits)
+            self.address = bind_hub(self._socket, self.address, self._keys)
+        except (zmq.ZMQError, OSError, ConfigError) as error:
+            if self._authenticator is not None:
+                self._authenticator.close()
+            self._context.destroy(0)
+            raise ConfigError(f"the hub cannot listen on {self.address}: {error}") from error
+        if self._source is not None:
+            self._feed = EventFeed(self._source, self._limits)
+        self._recv = self._socket.recv
+        self._get = self._socket.get
+        self._fd = FdSocket(self._socket, self._drain, self._handlers.hand_over)
+        self._schedule_tick()
+
+    async def close(self) -> None:
+        """Say BYE, fail pending calls with Unavailable, and release the address."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._fd is None or self._context is None:
+            return
+        await self._handlers.close()
+        if self._tick_timer is not None:
+            self._tick_timer.cancel()
+        if self._feed is not None:
+            self._feed.close()
+        goodbye = wire.pack(wire.BYE)
+        for link in self._links.values():
+            link.outgoing.close()
+            if link.route is not None:
+                link.outbox.offer(goodbye)
+            link.outbox.clear()
+        self._fd.close(self._limits.linger_ms)
+        if self._authenticator is not None:
+            self._authenticator.close()
+        await asyncio.to_thread(self._context.term)  # waits for at most linger_ms
+
+    async def call(self, peer: str, message: Message, *, deadline_us: int, call_id: bytes | None = None) -> Message:
+        """Ask a peer; the answer, or what it raised. ``deadline_us`` is wall clock in Unix microseconds.
+
+        Waits while the peer is away and asks again when it is back. Raises Unavailable at the deadline or when too many
+        calls to this peer wait, TooLarge for a message over the bound.
+        """
+        assert wire.valid_name(peer), f"{peer!r} is no name of a peer"
+        if self._closed or self._fd is None:
+            raise Unavailable("the hub is closed", code="hub_closed")
+        if call_id is None:
+            call_id = self._call_ids.next()
+        frame = wire.pack(wire.CALL, call_id, deadline_us, ENCODER.encode(message))
+        if len(frame) > self._limits.message_bytes_max:
+            raise TooLarge(f"the message has {len(frame)} bytes", code="message_too_large")
+        deadline_s = self._loop.time() + (deadline_us - wire.now_us()) / 1e6
+        return await self._link(peer).outgoing.call(call_id, frame, deadline_s)
+
+    def peers(self) -> dict[str, PeerState]:
+        """Every peer that has said HELLO or is being waited for."""
+        now_s = asyncio.get_running_loop().time()
+        return {name: link.state(now_s) for name, link in self._links.items()}
+
+    def notify_events(self, generation: int) -> None:
+        """Events up to this generation can be read from the EventSource."""
+        assert generation >= 0
+        if self._feed is not None:
+            self._feed.notify()
+
+    # ------------------------------------------------------------------------------------------ receiving
+
+    def _drain(self, budget: int) -> bool:
+        recv, get, routes = self._recv, self._get, self._routes
+        now_s = self._loop.time()
+        try:
+            for _ in range(budget):
+                route = recv(_DONTWAIT)
+                link = routes.get(route)
+                if link is None:
+                    self._on_stranger(route)
+                    continue
+                frame = recv(_DONTWAIT)
+                if get(_RCVMORE):
+                    self._skip_parts()
+                    continue
+                link.heard_s = now_s
+                self._on_frame(link, frame)
+        except zmq.Again:
+            return False
+        return True
+
+    def _skip_parts(self) -> None:
+        """A message of several frames is not ours: read to its end, so that the next one starts right."""
+        self.counters.malformed += 1
+        while self._get(_RCVMORE):
+            self._recv(_DONTWAIT)
+
+    def _on_frame(self, link: Link, frame: bytes) -> None:
+        parsed = wire.parse(frame)
+        if parsed is None:
+            self.counters.malformed += 1
+            return
+        kind, call_id, deadline_us, body = parsed
+        if kind == wire.CALL:
+            link.incoming.receive(call_id, deadline_us, body)
+        elif kind == wire.REPLY:
+            link.outgoing.answered(call_id, read_answer(link.decoder, body))
+        elif kind != wire.PING:
+            self._on_control(link, kind, call_id, body)
+
+    def _on_control(self, link: Link, kind: int, call_id: bytes, body: memoryview) -> None:
+        feed = self._feed
+        if kind == wire.HELLO:
+            hello = wire.read_hello(body)
+            if hello is None or hello.name != link.name or hello.session != link.session:
+                self.counters.malformed += 1  # one link is one process under one name
+            else:
+                self._welcome(link)
+        elif kind == wire.BYE:
+            self._unlink(link)
+            self._down(link)
+        elif kind == wire.SUBSCRIBE and feed is not None:
+            if is_node_daemon(link.name):  # SAFETY: events tell of every project, a node only knows its own machines
+                self.counters.refused += 1
+                _log.warning("%s may not read the event stream", link.name)
+                return
+            try:
+                position = wire.POSITION_DECODER.decode(body)
+            except msgspec.MsgspecError:
+                self.counters.malformed += 1
+                return
+            feed.subscribe(link.name, wire.unpack_numbers(call_id)[0], position.generation, link.outbox)
+        elif kind == wire.EVENTS_ACK and feed is not None:
+            feed.acknowledge(link.name, *wire.unpack_numbers(call_id))
+        else:
+            self.counters.malformed += 1
+
+    # ------------------------------------------------------------------------------------------ who is who
+
+    def _on_stranger(self, route: bytes) -> None:
+        """A message from a route without a Link: a HELLO, or else the question who that is."""
+        # PERF: only here the frame is taken with its metadata; the key behind a route cannot change while it lives.
+        part = self._recv(_DONTWAIT, False)
+        if part.more:
+            self._skip_parts()
+            return
+        frame = part.bytes
+        if not frame:  # ZeroMQ's probe: a connection is there
+            self._send_route(route, wire.pack(wire.WHO))
+            return
+        parsed = wire.parse(frame)
+        if parsed is None:
+            self.counters.malformed += 1
+            return
+        kind, _, _, body = parsed
+        if kind == wire.BYE:
+            return
+        hello = wire.read_hello(body) if kind == wire.HELLO else None
+        if hello is None:
+            self.counters.malformed += kind == wire.HELLO
+            self._send_route(route, wire.pack(wire.WHO))
+            return
+        refusal = self._objection(hello, part)
+        if refusal is None:
+            self._admit(route, hello, public_of(part))
+            return
+        self.counters.refused += 1
+        if (hello.name, refusal.code) not in self._refusals and len(self._refusals) < _REFUSALS_LOGGED_MAX:
+            self._refusals.add((hello.name, refusal.code))
+            _log.warning("refused a peer: %s", refusal.message)
+        self._send_route(route, wire.pack(wire.REFUSED, body=ENCODER.encode(wire.Refused(failure=refusal.failure()))))
+
+    def _objection(self, hello: wire.Hello, part: zmq.Frame) -> NovaFastError | None:
+        """Why this HELLO is refused, or None."""
+        if hello.protocol != wire.PROTOCOL:
+            return Conflict(
+                f"the peer speaks protocol {hello.protocol}, this hub {wire.PROTOCOL}",
+                code="protocol_mismatch",
+                hint="run the same version of nova-fast everywhere",
+            )
+        if not wire.valid_name(hello.name) or len(hello.session) != wire.ID_BYTES:
+            return BadRequest("the HELLO has no valid name or session", code="bad_hello")
+        if self._authenticator is not None:
+            assert self._keys is not None
+            public = public_of(part)
+            if not self._keys.allowed.permits(public, hello.name):
+                return Forbidden(
+                    f"the key {public.decode()} may not use the name {hello.name!r}",
+                    code="name_not_allowed",
+                    hint="join this node with a token made for it",
+                )
+        if hello.name not in self._links and len(self._links) >= self._limits.peers_max:
+            return Unavailable("the hub has as many peers as it can hold", code="too_many_peers")
+        return None
+
+    def _admit(self, route: bytes, hello: wire.Hello, public: bytes) -> None:
+        link = self._link(hello.name)
+        if hello.session in link.replaced:
+            self._send_route(route, wire.pack(wire.REPLACED))
+            return
+        new_session = link.session != hello.session
+        if new_session and link.session:
+            link.replaced.append(link.session)
+            if link.route is not None:
+                self.counters.replaced += 1
+                _log.info("a newer process took the name %s", link.name)
+                self._send_route(link.route, wire.pack(wire.REPLACED))
+        self._unlink(link)
+        link.session = hello.session
+        link.route = route
+        link.public = public
+        link.up = True
+        link.heard_s = self._loop.time()
+        self._routes[route] = link
+        self._welcome(link)
+        tell(self.on_peer_up, link.name, new_session)
+
+    def _welcome(self, link: Link) -> None:
+        welcome = wire.Welcome(
+            session=self._session,
+            credits=self._config.credits,
+            heartbeat_s=self._config.heartbeat_s,
+            down_after_s=self._config.down_after_s,
+            now_us=wire.now_us(),
+        )
+        link.outbox.put(wire.pack(wire.WELCOME, body=ENCODER.encode(welcome)))
+        link.outgoing.link_up(self._config.credits, welcome.now_us)
+
+    def _link(self, name: str) -> Link:
+        link = self._links.get(name)
+        if link is None:
+            link = self._links[name] = Link(name, self._handlers, self._send_to, self._settings)
+            link.heard_s = self._loop.time()
+        return link
+
+    def _unlink(self, link: Link) -> None:
+        """The way to a peer is gone; what it asked and was asked stays."""
+        if link.route is None:
+            return
+        self._routes.pop(link.route, None)
+        link.route = None
+        link.outbox.clear()
+        link.outgoing.link_down()
+        if self._feed is not None:
+            self._feed.unsubscribe(link.name)
+
+    def _down(self, link: Link) -> None:
+        if link.up:
+            link.up = False
+            tell(self.on_peer_down, link.name)
+
+    # ------------------------------------------------------------------------------------------ sending
+
+    def _send_to(self, link: Link, frame: bytes) -> Sent:
+        if link.route is None:
+            return Sent.GONE
+        sent = self._send_route(link.route, frame)
+        if sent is Sent.GONE:
+            self._unlink(link)
+        return sent
+
+    def _send_route(self, route: bytes, frame: bytes) -> Sent:
+        assert self._fd is not None
+        sent = send_routed(self._socket, route, frame)
+        self._fd.sent()
+        return sent
+
+    # ------------------------------------------------------------------------------------------ heartbeats
+
+    def _schedule_tick(self) -> None:
+        interval_s = min(self._config.heartbeat_s, self._config.down_after_s / 4)
+        self._tick_due_s = self._loop.time() + interval_s
+        self._tick_timer = self._loop.call_later(interval_s, self._tick)
+
+    def _tick(self) -> None:
+        """Ping who is linked, declare down who is silent, forget who is long gone."""
+        now_s = self._loop.time()
+        was_stalled = now_s - self._tick_due_s > self._config.heartbeat_s
+        self._schedule_tick()
+        ping = wire.pack(wire.PING)
+        for link in list(self._links.values()):
+            if was_stalled:
+                link.heard_s = now_s  # it was this process that did not listen
+            silent_s = now_s - link.heard_s
+            if (link.up and silent_s > self._config.down_after_s) or not self._may_stay(link):
+                self._unlink(link)
+                self._down(link)
+            elif link.route is not None:
+                link.outbox.offer(ping)
+            elif silent_s > self._limits.forget_after_s and link.idle:
+                del self._links[link.name]
+            link.incoming.forget_old()
+
+    def _may_stay(self, link: Link) -> bool:
+        """Whether the key behind a link is still on the list."""
+        if self._authenticator is None or link.route is None:
+            return True
+        assert self._keys is not None
+        return self._keys.allowed.permits(link.public, link.name)
