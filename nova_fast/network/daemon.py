@@ -1,0 +1,96 @@
+"""nova-network: keeps this machine's networks as the conductor says they should be, and answers guests at 169.254.169.254."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from nova_fast.config import Config
+from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.hub.local import local_peer
+from nova_fast.model.base import Message
+from nova_fast.model.errors import NovaFastError, Unavailable
+from nova_fast.model.tasks import ApplyNetworks, MetadataAnswer, MetadataRequest, ServiceReport
+from nova_fast.network.backend import Backend, settings_for
+from nova_fast.network.fake import FakeBackend
+
+log = logging.getLogger(__name__)
+
+METADATA_TIMEOUT_S = 10
+RETRY_S = 2
+
+
+def main(config: Config, teardown: bool = False) -> int:
+    """Run the network daemon in the foreground, or with ``teardown`` remove all that this cloud made here, and end."""
+
+    async def serve(stop: asyncio.Event) -> int:
+        daemons = [Daemon(config, name) for name in config.played_hosts]
+        if teardown:
+            await daemons[0].teardown()
+            return 0
+        await asyncio.gather(*(daemon.start(stop) for daemon in daemons))
+        settle_memory()
+        log.info("nova-network serves %d host(s) with the driver %s", len(daemons), config.network.driver)
+        await stop.wait()
+        await asyncio.gather(*(daemon.close() for daemon in daemons))
+        return 0
+
+    return run_daemon(config, serve)
+
+
+class Daemon:
+    """One host at the hub."""
+
+    def __init__(self, config: Config, host: str) -> None:
+        self._config = config
+        self._host = host
+        self._peer = local_peer(f"network@{host}", config)
+        self._backend = self._make_backend()
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Take over what is there (again and again until the machine can), then connect to the hub."""
+        while not stop.is_set():
+            try:
+                await self._backend.start()
+                break
+            except NovaFastError as error:
+                log.warning("the networks cannot be looked after yet: %s", error)
+                await asyncio.sleep(RETRY_S)
+        report = ServiceReport(
+            name=f"network@{self._host}", binary="nova-network", host=self._host, zone="internal"
+        )
+        self._peer.heartbeat = lambda: report
+        self._peer.handle(ApplyNetworks, self._apply)
+        await self._peer.start()
+
+    async def close(self) -> None:
+        """Leave the hub; everything that was put up goes on."""
+        await self._peer.close()
+        await self._backend.close()
+
+    async def teardown(self) -> None:
+        """Remove everything this cloud made on this machine."""
+        await self._backend.start()
+        await self._backend.teardown()
+
+    def _make_backend(self) -> Backend:
+        network = self._config.network
+        if network.driver == "fake":
+            return FakeBackend()
+        from nova_fast.network.linux.backend import LinuxBackend
+
+        settings = settings_for(
+            self._config.state_path, network.external_bridge, network.external_cidr, network.dns_nameservers
+        )
+        return LinuxBackend(settings, self._ask)
+
+    async def _apply(self, message: ApplyNetworks, _call_id: bytes) -> Message:
+        applied = await self._backend.apply(message)
+        log.info("generation %d: %d networks, %d failed", message.generation, len(message.networks), len(applied.failed))
+        return applied
+
+    async def _ask(self, request: MetadataRequest) -> MetadataAnswer:
+        answer = await self._peer.call(request, timeout_s=METADATA_TIMEOUT_S)
+        if not isinstance(answer, MetadataAnswer):
+            raise Unavailable("The conductor gave no metadata.")
+        return answer
