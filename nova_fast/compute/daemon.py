@@ -1,0 +1,191 @@
+"""nova-compute: runs the guests of this machine for the conductor.
+
+It keeps no record of its own. When it has come up, or the conductor has, it says which guests there are, is told which belong
+there, and destroys the rest; between, it does what it is asked and says what guests do by themselves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import msgspec
+
+from nova_fast.compute.drivers.base import Driver
+from nova_fast.compute.drivers.choice import create_driver
+from nova_fast.config import Config
+from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.hub.local import local_peer
+from nova_fast.hub.peer import Peer
+from nova_fast.model.base import Message
+from nova_fast.model.errors import NovaFastError
+from nova_fast.model.hosts import HostResources
+from nova_fast.model.tasks import (
+    ConsoleOutput,
+    DestroyGuest,
+    Guest,
+    GuestChanged,
+    GuestInventory,
+    GuestState,
+    HostReport,
+    PowerGuest,
+    ReadConsole,
+    SpawnGuest,
+    WantedGuests,
+)
+
+log = logging.getLogger(__name__)
+
+RESOURCES_EVERY_S = 30
+REPORT_TIMEOUT_S = 60
+RETRY_S = 2
+
+
+def main(config: Config, teardown: bool = False) -> int:
+    """Run the compute daemon in the foreground, or with ``teardown`` switch every guest of this cloud off, and end."""
+
+    async def serve(stop: asyncio.Event) -> int:
+        if teardown:
+            return await _switch_off(config)
+        hosts = [HostDaemon(config, name) for name in config.played_hosts]
+        await asyncio.gather(*(host.start(stop) for host in hosts))
+        settle_memory()
+        log.info("nova-compute plays %d host(s) with the driver %s", len(hosts), config.compute.driver)
+        await stop.wait()
+        await asyncio.gather(*(host.close() for host in hosts))
+        return 0
+
+    return run_daemon(config, serve)
+
+
+class HostDaemon:
+    """One host at the hub."""
+
+    def __init__(self, config: Config, name: str) -> None:
+        self._config = config
+        self._name = name
+        self._driver: Driver = create_driver(config, self._changed)
+        self._peer: Peer = local_peer(f"compute@{name}", config)
+        self._resources: HostResources | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, stop: asyncio.Event) -> None:
+        """Connect to the hypervisor (again and again until it answers), then to the hub."""
+        while not stop.is_set():
+            try:
+                await self._driver.start()
+                self._resources = await self._driver.resources()
+                break
+            except NovaFastError as error:
+                log.warning("the hypervisor does not answer: %s", error)
+                await asyncio.sleep(RETRY_S)
+        if self._resources is None:
+            return
+        self._peer.heartbeat = self._report
+        self._peer.on_connected = lambda _new: self._spawn(self._reconcile())
+        self._peer.handle(SpawnGuest, self._spawn_guest)
+        self._peer.handle(DestroyGuest, self._destroy_guest)
+        self._peer.handle(PowerGuest, self._power_guest)
+        self._peer.handle(ReadConsole, self._console)
+        await self._peer.start()
+        self._spawn(self._look_at_resources())
+
+    async def close(self) -> None:
+        """Leave the hub and the hypervisor; guests go on."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._peer.close()
+        await self._driver.close()
+
+    # ------------------------------------------------------------------ what is asked
+    async def _spawn_guest(self, message: SpawnGuest, _call_id: bytes) -> Message:
+        return await self._driver.spawn(self._here(message.guest))
+
+    async def _destroy_guest(self, message: DestroyGuest, _call_id: bytes) -> Message:
+        return await self._driver.destroy(message.server_id, message.domain_name)
+
+    async def _power_guest(self, message: PowerGuest, _call_id: bytes) -> Message:
+        grace_s = self._config.compute.stop_grace_s
+        return await self._driver.power(
+            msgspec.structs.replace(message, guest=self._here(message.guest), grace_s=grace_s)
+        )
+
+    async def _console(self, message: ReadConsole, _call_id: bytes) -> Message:
+        return ConsoleOutput(text=await self._driver.console(message))
+
+    def _here(self, guest: Guest) -> Guest:
+        """The guest with its image as this machine reaches it."""
+        path = str(self._config.images_path / guest.image.id)
+        return msgspec.structs.replace(guest, image=msgspec.structs.replace(guest.image, path=path))
+
+    # ------------------------------------------------------------------ what is said
+    def _report(self) -> Message:
+        assert self._resources is not None
+        compute = self._config.compute
+        return HostReport(
+            host=self._name,
+            zone=compute.zone,
+            resources=self._resources,
+            cpu_ratio=compute.cpu_allocation_ratio,
+            ram_ratio=compute.ram_allocation_ratio,
+            disk_ratio=compute.disk_allocation_ratio,
+            reserved_ram_mib=compute.reserved_ram_mib,
+        )
+
+    def _changed(self, state: GuestState) -> None:
+        """A guest changed by itself."""
+        log.info("guest %s is now %s", state.server_id, state.power_state.name)
+        message = GuestChanged(host=self._name, server_id=state.server_id, power_state=state.power_state)
+        self._spawn(self._say(message))
+
+    async def _say(self, message: Message) -> None:
+        try:
+            await self._peer.call(message, timeout_s=REPORT_TIMEOUT_S)
+        except NovaFastError as error:  # the inventory at the next connection says it again
+            log.warning("the conductor did not hear of a change: %s", error)
+
+    async def _reconcile(self) -> None:
+        """Say which guests there are; destroy those that belong here no more."""
+        try:
+            guests = await self._driver.inventory()
+            await self._peer.call(self._report(), timeout_s=REPORT_TIMEOUT_S)
+            answer = await self._peer.call(
+                GuestInventory(host=self._name, guests=tuple(guests)), timeout_s=REPORT_TIMEOUT_S
+            )
+        except NovaFastError as error:
+            log.warning("the guests of this host could not be compared: %s", error)
+            return
+        assert isinstance(answer, WantedGuests)
+        for guest in guests:
+            if guest.server_id not in answer.server_ids:
+                log.warning("guest %s belongs to no server of this host and is destroyed", guest.server_id)
+                try:
+                    await self._driver.destroy(guest.server_id, "")
+                except NovaFastError as error:
+                    log.error("guest %s could not be destroyed: %s", guest.server_id, error)
+
+    async def _look_at_resources(self) -> None:
+        while True:
+            await asyncio.sleep(RESOURCES_EVERY_S)
+            try:
+                self._resources = await self._driver.resources()
+            except NovaFastError as error:
+                log.warning("the resources could not be read: %s", error)
+
+    def _spawn(self, coroutine: object) -> None:
+        assert asyncio.iscoroutine(coroutine)
+        task = asyncio.ensure_future(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+async def _switch_off(config: Config) -> int:
+    """Shut every guest of this cloud down and let its domain go; its disks stay for the next start."""
+    driver = create_driver(config, lambda _state: None)
+    await driver.start()
+    failed = await driver.switch_off_all(config.compute.stop_grace_s)
+    await driver.close()
+    for server_id in failed:
+        log.error("guest %s could not be switched off", server_id)
+    return 1 if failed else 0

@@ -1,0 +1,139 @@
+"""Machines in memory: the same answers as real ones, at no cost.
+
+For development without a hypervisor, for tests of everything above the driver, and for scale. One driver is one host; a
+daemon that plays many hosts makes one driver for each. Guests live as long as the driver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import time
+from collections import defaultdict
+
+from nova_fast.compute.drivers.base import OnChange
+from nova_fast.config import ComputeConfig
+from nova_fast.model.errors import Conflict, NotFound
+from nova_fast.model.hosts import HostResources
+from nova_fast.model.states import Action, PowerState
+from nova_fast.model.tasks import Guest, GuestState, PowerGuest, ReadConsole
+
+#: action → the states it may start from, where it ends. A guest that is there already is left.
+_MOVES: dict[Action, tuple[frozenset[PowerState], PowerState]] = {
+    Action.START: (frozenset({PowerState.SHUTDOWN, PowerState.CRASHED, PowerState.SUSPENDED}), PowerState.RUNNING),
+    Action.STOP: (frozenset({PowerState.RUNNING, PowerState.PAUSED, PowerState.CRASHED}), PowerState.SHUTDOWN),
+    Action.PAUSE: (frozenset({PowerState.RUNNING}), PowerState.PAUSED),
+    Action.UNPAUSE: (frozenset({PowerState.PAUSED}), PowerState.RUNNING),
+    Action.SUSPEND: (frozenset({PowerState.RUNNING, PowerState.PAUSED}), PowerState.SUSPENDED),
+    Action.RESUME: (frozenset({PowerState.SUSPENDED, PowerState.SHUTDOWN}), PowerState.RUNNING),
+    Action.REBOOT: (frozenset(PowerState), PowerState.RUNNING),
+}
+
+
+class FakeDriver:
+    """One host in memory."""
+
+    def __init__(self, config: ComputeConfig, on_change: OnChange) -> None:
+        self._config = config
+        self._on_change = on_change
+        self._guests: dict[str, PowerState] = {}
+        self._consoles: dict[str, list[str]] = {}
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._started = time.monotonic()
+
+    async def start(self) -> None:
+        """Nothing to connect to."""
+        self._started = time.monotonic()
+
+    async def close(self) -> None:
+        """Forget the locks; the guests stay until the driver goes."""
+        self._locks.clear()
+
+    async def resources(self) -> HostResources:
+        """What the configuration says this host has."""
+        return HostResources(
+            vcpus=self._config.fake_vcpus,
+            ram_mib=self._config.fake_ram_mib,
+            disk_gib=self._config.fake_disk_gib,
+            architecture=platform.machine(),
+            hypervisor_type="fake",
+            hypervisor_version=1000,
+            virt_type="fake",
+            cpu_info={"arch": platform.machine(), "model": "fake", "vendor": "fake"},
+            host_ip="127.0.0.1",
+            uptime=f"up {int((time.monotonic() - self._started) / 60)} min",
+        )
+
+    async def spawn(self, guest: Guest) -> GuestState:
+        """Put a running guest into memory."""
+        async with self._locks[guest.server_id]:
+            if guest.server_id not in self._guests:
+                await self._work()
+                self._guests[guest.server_id] = PowerState.RUNNING
+                self._consoles[guest.server_id] = []
+                self._write_boot(guest)
+            return self._state(guest.server_id)
+
+    async def destroy(self, server_id: str, domain_name: str) -> GuestState:
+        """Take a guest out of memory."""
+        async with self._locks[server_id]:
+            if server_id in self._guests:
+                await self._work()
+                del self._guests[server_id], self._consoles[server_id]
+        if not self._locks[server_id].locked():
+            del self._locks[server_id]
+        return GuestState(server_id=server_id, power_state=PowerState.NOSTATE)
+
+    async def power(self, message: PowerGuest) -> GuestState:
+        """Move a guest to the state the action ends in. Raises NotFound, Conflict."""
+        guest = message.guest
+        async with self._locks[guest.server_id]:
+            current = self._state(guest.server_id).power_state
+            allowed, result = _MOVES[message.action]
+            if current == result and message.action is not Action.REBOOT:
+                return self._state(guest.server_id)
+            if current not in allowed:
+                raise Conflict(f"Cannot {message.action} a guest that is {current.name.lower()}.")
+            await self._work()
+            self._guests[guest.server_id] = result
+            if message.action is Action.REBOOT or current in (PowerState.SHUTDOWN, PowerState.CRASHED):
+                self._write_boot(guest)
+            return self._state(guest.server_id)
+
+    async def console(self, message: ReadConsole) -> str:
+        """What the guest would have written. Raises NotFound."""
+        self._state(message.server_id)
+        kept = self._consoles[message.server_id]
+        chosen = kept if message.lines is None else kept[max(0, len(kept) - message.lines) :]
+        return "".join(f"{line}\n" for line in chosen)
+
+    async def inventory(self) -> list[GuestState]:
+        """Every guest in memory."""
+        return [self._state(server_id) for server_id in self._guests]
+
+    async def switch_off_all(self, grace_s: float) -> list[str]:
+        """Every guest in memory is off."""
+        for server_id, state in self._guests.items():
+            if state is not PowerState.SUSPENDED:
+                self._guests[server_id] = PowerState.SHUTDOWN
+        return []
+
+    def change(self, server_id: str, power_state: PowerState) -> None:
+        """Let a guest change by itself, as if it had shut down inside or crashed. Raises NotFound."""
+        self._state(server_id)
+        self._guests[server_id] = power_state
+        self._on_change(self._state(server_id))
+
+    def _state(self, server_id: str) -> GuestState:
+        if server_id not in self._guests:
+            raise NotFound(f"There is no guest for server {server_id} on this host.")
+        return GuestState(server_id=server_id, power_state=self._guests[server_id])
+
+    def _write_boot(self, guest: Guest) -> None:
+        lines = self._consoles[guest.server_id]
+        lines += [f"fake: {guest.vcpus} vcpus, {guest.ram_mib} MiB", f"{guest.domain_name} login:"]
+        del lines[:-1000]
+
+    async def _work(self) -> None:
+        if self._config.fake_delay_s:
+            await asyncio.sleep(self._config.fake_delay_s)

@@ -1,0 +1,117 @@
+"""What the host says of itself, and whether QEMU can reach the guests' files."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from nova_fast.compute.drivers.libvirt.binding import without_paths
+from nova_fast.compute.drivers.libvirt.file_access import FileAccess, QemuUser, barring_folder, disk_errors, qemu_user
+from nova_fast.compute.drivers.libvirt.host_facts import cpu_info, logged_in_users, ram_mib, read_resources, uptime_text
+from nova_fast.model.errors import Conflict, InternalError, Unavailable
+
+CAPABILITIES = """<capabilities><host><uuid>u</uuid>
+<cpu><arch>x86_64</arch><model>Haswell</model><vendor>Intel</vendor>
+<topology sockets='1' dies='1' cores='4' threads='2'/>
+<feature name='vmx'/><feature name='avx'/></cpu>
+<secmodel><model>none</model><doi>0</doi></secmodel>
+<secmodel><model>dac</model><doi>0</doi><baselabel type='kvm'>+64055:+107</baselabel>
+<baselabel type='qemu'>+64055:+107</baselabel></secmodel></host></capabilities>"""
+NOBODY_ELSE = QemuUser(user_id=54321, group_id=54322)
+
+
+def test_the_processor_is_described() -> None:
+    assert cpu_info(CAPABILITIES) == {
+        "arch": "x86_64",
+        "model": "Haswell",
+        "vendor": "Intel",
+        "sockets": "1",
+        "cores": "4",
+        "threads": "2",
+        "features": "avx,vmx",
+    }
+    assert cpu_info("<capabilities><host/></capabilities>") == {}
+
+
+def test_qemus_user_is_read_from_the_capabilities() -> None:
+    assert qemu_user(CAPABILITIES) == QemuUser(user_id=64055, group_id=107)
+    assert qemu_user("<capabilities><host/></capabilities>") is None
+
+
+def test_memory_is_in_mib() -> None:
+    assert ram_mib("MemTotal:       24683840 kB\nMemFree: 1 kB\n") == 24105
+
+
+@pytest.mark.parametrize(
+    ("uptime_s", "users", "expected"),
+    [
+        (0, 0, " 08:18:00 up 0 min,  0 users,  load average: 0.39, 0.09, 0.03"),
+        (17 * 60, 1, " 08:18:00 up 17 min,  1 user,  load average: 0.39, 0.09, 0.03"),
+        (3 * 3600 + 65, 2, " 08:18:00 up  3:01,  2 users,  load average: 0.39, 0.09, 0.03"),
+        (86400 + 60, 0, " 08:18:00 up 1 day, 1 min,  0 users,  load average: 0.39, 0.09, 0.03"),
+        (12 * 86400 + 11 * 3600, 0, " 08:18:00 up 12 days, 11:00,  0 users,  load average: 0.39, 0.09, 0.03"),
+    ],
+)
+def test_uptime_reads_as_uptime_writes_it(uptime_s: float, users: int, expected: str) -> None:
+    assert uptime_text("08:18:00", uptime_s, users, (0.39, 0.09, 0.03)) == expected
+
+
+def test_login_records_are_counted(tmp_path: Path) -> None:
+    records = tmp_path / "utmp"
+    records.write_bytes(b"".join(struct.pack("h382x", kind) for kind in (7, 2, 7, 8)))
+    assert logged_in_users(records) == 2
+    assert logged_in_users(tmp_path / "none") == 0
+
+
+def test_this_machine_is_described(tmp_path: Path) -> None:
+    resources = read_resources(tmp_path, CAPABILITIES, ("QEMU", 7002000), "qemu")
+    assert resources.vcpus == os.cpu_count()
+    assert resources.ram_mib == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    disk = subprocess.run(["df", "-B1", "--output=size", str(tmp_path)], capture_output=True, text=True, check=True)
+    assert resources.disk_gib == int(disk.stdout.split()[-1]) >> 30
+    assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", resources.host_ip)
+    assert "load average" in resources.uptime
+
+
+def test_a_folder_that_bars_qemus_way_is_named(tmp_path: Path) -> None:
+    inner = tmp_path / "a" / "b"
+    inner.mkdir(parents=True)
+    inner.parent.chmod(0o700)
+    # pytest's own folders may bar the way, too; the first from the root down is named.
+    closed = [step for step in inner.parents if step.stat().st_mode & 0o001 == 0]
+    assert barring_folder(inner, NOBODY_ELSE) == closed[-1]
+    assert barring_folder(inner, QemuUser(user_id=0, group_id=0)) is None
+    assert barring_folder(Path("/usr/bin"), NOBODY_ELSE) is None
+    with pytest.raises(Conflict) as caught:
+        FileAccess(NOBODY_ELSE).check_way(inner)
+    assert caught.value.hint is not None
+    assert "chmod o+x" in caught.value.hint
+
+
+def test_errors_of_the_disk_say_what_to_do() -> None:
+    with pytest.raises(Unavailable, match="disk is full"), disk_errors("make a disk"):
+        raise OSError(28, "No space left on device", "/secret/path")
+    with pytest.raises(InternalError, match=r"^Cannot make a disk: Input/output error\.$"), disk_errors("make a disk"):
+        raise OSError(5, "Input/output error", "/secret/path")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (
+            "Cannot access storage file '/srv/cloud/i/disk': No such file",
+            "Cannot access storage file 'disk': No such file",
+        ),
+        ("Cannot get interface MTU on 'nfbr1': No such device", "Cannot get interface MTU on 'nfbr1': No such device"),
+        ("/usr/bin/qemu: Could not open '/a/b'", "qemu: Could not open 'b'"),
+        ("read/write error", "read/write error"),
+        ("qemu:///system", "qemu:///system"),
+    ],
+)
+def test_messages_for_people_name_files_without_their_folders(text: str, shown: str) -> None:
+    assert without_paths(text) == shown
