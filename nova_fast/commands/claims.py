@@ -1,0 +1,65 @@
+"""Claims: what the servers of a host take of it, changed in the transaction that gives the server its host."""
+
+from __future__ import annotations
+
+import msgspec
+
+from nova_fast.model.errors import Conflict
+from nova_fast.model.events import Claimed, Released
+from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, claim_of
+from nova_fast.model.servers import Server
+from nova_fast.state import schema as tables
+from nova_fast.state.transaction import Transaction
+
+
+def take_host(tx: Transaction, server: Server, host_name: str) -> Server:
+    """Claim a host for a server. Raises Conflict (``claim_conflict``) when it is gone, closed or too full."""
+    assert not server.host, f"{server.id} has a host already"
+    host = tx.get(tables.HOSTS, host_name)
+    if host is None or not host.up or not host.enabled or host.forced_down:
+        raise _lost(host_name, "no longer takes servers")
+    claim = claim_of(server.flavor)
+    usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
+    if not _fits(host, usage, claim):
+        raise _lost(host_name, "has no more room")
+    tx.put(tables.HOST_USAGE, _changed(usage, claim, 1))
+    tx.emit(Claimed(server_id=server.id, host=host_name, claim=claim))
+    return msgspec.structs.replace(server, host=host_name)
+
+
+def _lost(host: str, why: str) -> Conflict:
+    return Conflict(f"Host {host} {why}.", code="claim_conflict", details={"host": host})
+
+
+def leave_host(tx: Transaction, server: Server) -> Server:
+    """Give back what a server took of its host, if it has one."""
+    if not server.host:
+        return server
+    claim = claim_of(server.flavor)
+    usage = tx.get(tables.HOST_USAGE, server.host)
+    assert usage is not None, f"{server.host} has no usage although {server.id} is on it"
+    tx.put(tables.HOST_USAGE, _changed(usage, claim, -1))
+    tx.emit(Released(server_id=server.id, host=server.host, claim=claim))
+    return msgspec.structs.replace(server, host="")
+
+
+def _fits(host: Host, usage: HostUsage, claim: Claim) -> bool:
+    total = capacity(host)
+    return (
+        usage.vcpus + claim.vcpus <= total.vcpus
+        and usage.ram_mib + claim.ram_mib <= total.ram_mib
+        and usage.disk_gib + claim.disk_gib <= total.disk_gib
+    )
+
+
+def _changed(usage: HostUsage, claim: Claim, sign: int) -> HostUsage:
+    changed = msgspec.structs.replace(
+        usage,
+        vcpus=usage.vcpus + sign * claim.vcpus,
+        ram_mib=usage.ram_mib + sign * claim.ram_mib,
+        disk_gib=usage.disk_gib + sign * claim.disk_gib,
+        servers=usage.servers + sign,
+    )
+    least = min(changed.vcpus, changed.ram_mib, changed.disk_gib, changed.servers)
+    assert least >= 0, f"{usage.host} gave back too much"
+    return changed

@@ -1,0 +1,271 @@
+"""Accepting new servers: everything is checked and recorded in one transaction, or nothing is.
+
+What is accepted has its quota counted, its addresses allocated and its workflow recorded, so nothing that the user
+could have been told at once comes back later as a server in ERROR.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from nova_fast.commands import usage
+from nova_fast.commands.ports import attach_existing_port, create_server_port, save_port
+from nova_fast.commands.registry import command
+from nova_fast.commands.servers import check_metadata_quota, save_server
+from nova_fast.commands.workflows import start_workflow
+from nova_fast.model.commands.servers import CreateServers, RequestedNic, ServersCreated
+from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NotFound
+from nova_fast.model.flavors import Flavor
+from nova_fast.model.identity import Caller
+from nova_fast.model.images import Image, ImageStatus
+from nova_fast.model.networks import Network
+from nova_fast.model.servers import Server, ServerKey, UserData
+from nova_fast.model.states import Action, PowerState, TaskState, VmState
+from nova_fast.queries import flavors, images, networks, quotas
+from nova_fast.state import schema as tables
+from nova_fast.state.transaction import Transaction
+
+GIB = 1 << 30
+HOSTNAME_BYTES_MAX = 63
+_NOT_HOSTNAME = re.compile(r"[^a-zA-Z0-9-]+")
+
+
+@command(CreateServers)
+def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
+    """Accept ``max_count`` servers, or as many as the quota allows but not fewer than ``min_count``."""
+    project_id = request.caller.project_id
+    if not project_id:
+        raise Forbidden("A server belongs to a project: the token must be scoped to one.", code="no_project")
+    flavor = _flavor(tx, request)
+    image = _image(tx, request, flavor)
+    key = _key(tx, request)
+    _check_zone(tx, request)
+    check_metadata_quota(tx, project_id, request.metadata)
+    nics = _nics(tx, request)
+    count = _count(tx, request, flavor)
+    usage.take(tx, project_id, instances=count, cores=count * flavor.vcpus, ram=count * flavor.ram_mib)
+    batch = _Batch(
+        request=request,
+        flavor=flavor,
+        image=image,
+        key=key,
+        nics=nics,
+        numbered=request.multi_name and count > 1,
+        reservation_id="r-" + tx.new_hex()[:8],
+    )
+    ids = tuple(_create(tx, batch, launch_index) for launch_index in range(count))
+    return ServersCreated(server_ids=ids, reservation_id=batch.reservation_id)
+
+
+class _Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """What the servers of one request share."""
+
+    request: CreateServers
+    flavor: Flavor
+    image: Image
+    key: ServerKey | None
+    nics: tuple[RequestedNic, ...]
+    numbered: bool  # several: their names end in -1, -2, …
+    reservation_id: str
+
+
+def _create(tx: Transaction, batch: _Batch, launch_index: int) -> str:
+    request = batch.request
+    server = save_server(tx, _server(tx, batch, launch_index))
+    if request.user_data is not None:
+        tx.put(tables.USER_DATA, UserData(server_id=server.id, data=request.user_data))
+    for index, nic in enumerate(batch.nics):
+        _add_port(tx, server, request, nic, index)
+    workflow = start_workflow(tx, server, request.caller, Action.CREATE)
+    if server.config_drive:  # the only place where the password is put
+        tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, admin_password=request.admin_password))
+    return server.id
+
+
+def _flavor(tx: Transaction, request: CreateServers) -> Flavor:
+    flavor = tx.get(tables.FLAVORS, request.flavor_id)
+    if flavor is None or not flavors.may_use(flavor, request.caller):
+        raise BadRequest(f"Flavor {request.flavor_id} could not be found.", field="flavorRef", code="flavor_not_found")
+    return flavor
+
+
+def _image(tx: Transaction, request: CreateServers, flavor: Flavor) -> Image:
+    image = tx.get(tables.IMAGES, request.image_id)
+    if image is None or not images.may_see(image, request.caller):
+        raise BadRequest(f"Image {request.image_id} could not be found.", field="imageRef", code="image_not_found")
+    if image.status is not ImageStatus.ACTIVE:
+        raise BadRequest(f"Image {image.id} is not active.", field="imageRef", code="image_not_active")
+    if flavor.ram_mib < image.min_ram_mib:
+        raise BadRequest("Flavor's memory is too small for requested image.", field="flavorRef")
+    if flavor.disk_gib == 0 and not request.caller.is_admin:
+        raise Forbidden("Only volume-backed servers are allowed for flavors with zero disk.", field="flavorRef")
+    disk_bytes = flavor.disk_gib * GIB
+    needed = max(image.min_disk_gib * GIB, image.virtual_size or 0, image.size or 0)
+    if disk_bytes and needed > disk_bytes:
+        raise BadRequest(
+            f"Flavor's disk is too small for requested image. Flavor disk is {disk_bytes} bytes, "
+            f"image is {needed} bytes.",
+            field="flavorRef",
+            code="flavor_disk_too_small",
+            hint="choose a flavor with a larger disk",
+        )
+    return image
+
+
+def _key(tx: Transaction, request: CreateServers) -> ServerKey | None:
+    if request.key_name is None:
+        return None
+    pair = tx.get(tables.KEY_PAIRS, (request.caller.user_id, request.key_name))
+    if pair is None:
+        raise BadRequest("Invalid key_name provided.", field="key_name", code="keypair_not_found")
+    return ServerKey(name=pair.name, type=pair.type, public_key=pair.public_key)
+
+
+def _check_zone(tx: Transaction, request: CreateServers) -> None:
+    if request.requested_host:
+        if not request.caller.is_admin:
+            raise Forbidden("Only an admin may ask for a host.", field="availability_zone")
+        if tx.get(tables.HOSTS, request.requested_host) is None:
+            raise BadRequest(
+                f"Compute host {request.requested_host} could not be found.", field="host", code="host_not_found"
+            )
+    if request.zone and not any(host.zone == request.zone for host in tx.scan(tables.HOSTS)):
+        raise BadRequest(
+            "The requested availability zone is not available", field="availability_zone", code="zone_not_found"
+        )
+
+
+def _nics(tx: Transaction, request: CreateServers) -> tuple[RequestedNic, ...]:
+    if request.networks == "none":
+        return ()
+    if isinstance(request.networks, str):
+        return _only_network(tx, request.caller, must=request.networks == "auto")
+    several = request.max_count > 1
+    for nic in request.networks:
+        if several and nic.port_id:
+            raise BadRequest("A port can be given to one server only, but several are asked for.", field="networks")
+        if several and nic.fixed_ip:
+            raise BadRequest(
+                f"An address ({nic.fixed_ip}) can be given to one server only, but several are asked for.",
+                field="networks",
+            )
+        network = networks.visible_network(tx, request.caller, nic.network_id) if nic.network_id else None
+        if nic.network_id and network is None:
+            raise BadRequest(
+                f"Network {nic.network_id} could not be found.", field="networks", code="network_not_found"
+            )
+        if network is not None and network.external and not request.caller.is_admin:
+            raise Forbidden(f"It is not allowed to create an interface on external network {network.id}")
+    return request.networks
+
+
+def _only_network(tx: Transaction, caller: Caller, *, must: bool) -> tuple[RequestedNic, ...]:
+    """The project's network, else the shared one; ``auto`` must find one."""
+    usable = [network for network in networks.usable_networks(tx, caller) if not network.external]
+    own = [network for network in usable if network.project_id == caller.project_id]
+    candidates: list[Network] = own or usable
+    if len(candidates) > 1:
+        raise Conflict(
+            "Multiple possible networks found, use a Network ID to be more specific.", code="network_ambiguous"
+        )
+    if not candidates and must:
+        raise BadRequest(
+            "Unable to automatically allocate a network: the project has none.",
+            field="networks",
+            code="network_not_found",
+            hint="create a network with a subnet, or ask for no network with --nic none",
+        )
+    return tuple(RequestedNic(network_id=network.id) for network in candidates)
+
+
+def _count(tx: Transaction, request: CreateServers, flavor: Flavor) -> int:
+    """How many of ``max_count`` the quota allows; ``usage.take`` refuses what is too much even for ``min_count``."""
+    assert 1 <= request.min_count <= request.max_count
+    used = quotas.usage(tx, request.caller.project_id)
+    limits = quotas.limits(tx, request.caller.project_id)
+    for count in range(request.max_count, request.min_count, -1):
+        if not (
+            quotas.exceeded(limits["instances"], used.instances, count)
+            or quotas.exceeded(limits["cores"], used.cores, count * flavor.vcpus)
+            or quotas.exceeded(limits["ram"], used.ram, count * flavor.ram_mib)
+        ):
+            return count
+    return request.min_count
+
+
+def _server(tx: Transaction, batch: _Batch, launch_index: int) -> Server:
+    request, image = batch.request, batch.image
+    suffix = f"-{launch_index + 1}" if batch.numbered else ""
+    name = request.name + suffix
+    server_id = tx.new_uuid()
+    return Server(
+        id=server_id,
+        number=tx.next_number("servers"),
+        project_id=request.caller.project_id,
+        user_id=request.caller.user_id,
+        name=name,
+        hostname=_numbered(request.hostname, suffix) if request.hostname else hostname_of(name, server_id),
+        created_at_us=tx.now_us,
+        updated_at_us=tx.now_us,
+        vm_state=VmState.BUILDING,
+        task_state=TaskState.SCHEDULING,
+        power_state=PowerState.NOSTATE,
+        flavor=batch.flavor,
+        image_id=image.id,
+        image_properties=image.properties,
+        reservation_id=batch.reservation_id,
+        launch_index=launch_index,
+        zone=request.zone,
+        description=request.description,
+        key=batch.key,
+        metadata=request.metadata,
+        tags=tuple(sorted(set(request.tags))),
+        has_user_data=request.user_data is not None,
+        config_drive=request.config_drive or image.properties.get("img_config_drive") == "mandatory",
+        disk_config=request.disk_config,
+        access_ip_v4=request.access_ip_v4,
+        access_ip_v6=request.access_ip_v6,
+        scheduler_hints=request.hints,
+        requested_host=request.requested_host,
+    )
+
+
+def _numbered(hostname: str, suffix: str) -> str:
+    """A requested host name with a number behind its first label, which keeps its length."""
+    label, dot, domain = hostname.partition(".")
+    return label[: HOSTNAME_BYTES_MAX - len(suffix)] + suffix + dot + domain
+
+
+def hostname_of(name: str, server_id: str) -> str:
+    """A host name out of a display name, as Nova makes it: what does not belong is dropped, at most 63 characters."""
+    text = name.encode("ascii", "ignore").decode().replace(" ", "-").replace("_", "-").lower()
+    text = _NOT_HOSTNAME.sub("", text).strip("-")[:HOSTNAME_BYTES_MAX].strip("-")
+    return text or f"server-{server_id}"
+
+
+def _add_port(tx: Transaction, server: Server, request: CreateServers, nic: RequestedNic, index: int) -> None:
+    """Make or take over one port. What the request names and is not there is a wrong request, not a 404."""
+    try:
+        if nic.port_id:
+            port = attach_existing_port(tx, server, nic.port_id, index)
+            if nic.tag:
+                save_port(tx, port, device_tag=nic.tag)
+            return
+        create_server_port(
+            tx,
+            server,
+            network_id=nic.network_id,
+            fixed_ip=nic.fixed_ip or None,
+            security_groups=request.security_groups,
+            index=index,
+            tag=nic.tag,
+        )
+    except NotFound as error:
+        field = "security_groups" if error.code == "SecurityGroupNotFound" else "networks"
+        raise BadRequest(error.message, code=error.code, field=field, hint=error.hint) from None
+    except Conflict as error:
+        if error.code != "IpAddressInUse":
+            raise
+        raise BadRequest(error.message, code=error.code, field="networks") from None

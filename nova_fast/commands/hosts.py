@@ -1,0 +1,144 @@
+"""The truth about hosts: what their daemons report, whether reports arrive, and what the operator decided.
+
+Reports come from daemons, not from a face, so they are plain functions that the conductor calls; a host or service
+exists from its first report on.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from nova_fast.commands.registry import command
+from nova_fast.model.commands.hosts import HostResult, RemoveHost, UpdateComputeService
+from nova_fast.model.errors import Conflict
+from nova_fast.model.events import HostChanged, HostRemoved
+from nova_fast.model.hosts import Host, HostUsage, Service
+from nova_fast.model.tasks import HostReport, ServiceReport
+from nova_fast.queries import hosts
+from nova_fast.state import schema as tables
+from nova_fast.state.transaction import Transaction
+
+_NUMBERS = "services"  # computes and other services share one row of numbers, as in the API
+
+
+def record_host_report(tx: Transaction, report: HostReport) -> Host:
+    """Record what a compute daemon says of its machine; the first report makes the host.
+
+    Emits HostChanged when anything but the time of the report is new. A report also shows that the host is up.
+    """
+    old = tx.get(tables.HOSTS, report.host)
+    if old is None:
+        tx.put(tables.HOST_USAGE, HostUsage(host=report.host))
+    new = msgspec.structs.replace(
+        old or _new_host(tx, report),
+        zone=report.zone,
+        resources=report.resources,
+        reported_at_us=tx.now_us,
+        up=True,
+        cpu_ratio=report.cpu_ratio,
+        ram_ratio=report.ram_ratio,
+        disk_ratio=report.disk_ratio,
+        reserved_ram_mib=report.reserved_ram_mib,
+    )
+    tx.put(tables.HOSTS, new)
+    if old is None or not _same(old, new):
+        tx.emit(HostChanged(host=new))
+    return new
+
+
+def record_host_up(tx: Transaction, name: str, up: bool) -> Host | None:
+    """Record that heartbeats of a host arrive, or no longer. A host that is not known is left unknown."""
+    old = tx.get(tables.HOSTS, name)
+    if old is None or old.up == up:
+        return old
+    new = msgspec.structs.replace(old, up=up)
+    tx.put(tables.HOSTS, new)
+    tx.emit(HostChanged(host=new))
+    return new
+
+
+def record_service_report(tx: Transaction, report: ServiceReport) -> Service:
+    """Record that a daemon which is not a compute lives; the first report makes the service."""
+    old = tx.get(tables.SERVICES, report.name)
+    if old is None:
+        new = Service(
+            name=report.name,
+            binary=report.binary,
+            host=report.host,
+            uuid=tx.new_uuid(),
+            number=tx.next_number(_NUMBERS),
+            zone=report.zone,
+            reported_at_us=tx.now_us,
+        )
+    else:
+        new = msgspec.structs.replace(
+            old, binary=report.binary, host=report.host, zone=report.zone, reported_at_us=tx.now_us, up=True
+        )
+    tx.put(tables.SERVICES, new)
+    return new
+
+
+def record_service_up(tx: Transaction, name: str, up: bool) -> Service | None:
+    """Record that heartbeats of a service arrive, or no longer."""
+    old = tx.get(tables.SERVICES, name)
+    if old is None or old.up == up:
+        return old
+    new = msgspec.structs.replace(old, up=up)
+    tx.put(tables.SERVICES, new)
+    return new
+
+
+@command(UpdateComputeService)
+def update_compute_service(tx: Transaction, request: UpdateComputeService) -> HostResult:
+    """Open, close or force down. Raises NotFound. Opening a host forgets why it was closed."""
+    old = hosts.get(tx, request.host)
+    new = old
+    if not isinstance(request.enabled, msgspec.UnsetType):
+        reason = None if isinstance(request.disabled_reason, msgspec.UnsetType) else request.disabled_reason
+        new = msgspec.structs.replace(new, enabled=request.enabled, disabled_reason=None if request.enabled else reason)
+    if not isinstance(request.forced_down, msgspec.UnsetType):
+        new = msgspec.structs.replace(new, forced_down=request.forced_down)
+    if new != old:
+        tx.put(tables.HOSTS, new)
+        tx.emit(HostChanged(host=new))
+    return HostResult(host=new)
+
+
+@command(RemoveHost)
+def remove_host(tx: Transaction, request: RemoveHost) -> HostResult:
+    """Forget a host. Raises NotFound, or Conflict while servers are on it."""
+    host = hosts.get(tx, request.host)
+    used = hosts.usage(tx, host.name)
+    if used.servers or hosts.servers_on(tx, host.name):
+        raise Conflict(
+            f"Host {host.name} still has {used.servers} servers.",
+            code="host_in_use",
+            hint="Delete or move them first.",
+        )
+    tx.delete(tables.HOSTS, host.name)
+    if tx.get(tables.HOST_USAGE, host.name) is not None:
+        tx.delete(tables.HOST_USAGE, host.name)
+    tx.emit(HostRemoved(host=host.name))
+    return HostResult(host=host)
+
+
+def _new_host(tx: Transaction, report: HostReport) -> Host:
+    return Host(
+        name=report.host,
+        uuid=tx.new_uuid(),
+        service_uuid=tx.new_uuid(),
+        number=tx.next_number(_NUMBERS),
+        zone=report.zone,
+        resources=report.resources,
+        created_at_us=tx.now_us,
+        reported_at_us=tx.now_us,
+    )
+
+
+def _same(old: Host, new: Host) -> bool:
+    """Whether nothing but times differs: the uptime grows with every report and is nobody's news."""
+    return _timeless(old) == _timeless(new)
+
+
+def _timeless(host: Host) -> Host:
+    return msgspec.structs.replace(host, reported_at_us=0, resources=msgspec.structs.replace(host.resources, uptime=""))

@@ -1,0 +1,49 @@
+"""What every daemon does alike: logging, signals, the event loop, the end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from nova_fast.config import Config
+
+
+def set_up_logging(config: Config) -> None:
+    """One line for each event on standard error, which the supervisor keeps in a file for each daemon."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=config.log_level.upper(),
+        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s",
+        datefmt="%Y-%m-%dT%H:%M:%S",
+    )
+    logging.getLogger("asyncio").setLevel(logging.WARNING)
+
+
+def run_daemon(config: Config, serve: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
+    """Run a daemon until SIGTERM or SIGINT; ``serve`` gets an event that is set then. Returns the exit code."""
+    set_up_logging(config)
+
+    async def main() -> int:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        return await serve(stop) or 0
+
+    return uvloop.run(main())
+
+
+def settle_memory() -> None:
+    """After start: what is there stays, so the collector need not look at it again, and need not look so often.
+
+    PERF: 1.4 to 1.7 times on large lists (bench/bench_api.py).
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
