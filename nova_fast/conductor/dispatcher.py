@@ -1,0 +1,214 @@
+"""Sends recorded tasks to the daemons and brings their answers back into the store.
+
+A task is a row before it is sent, so this file holds nothing that a restart could lose: on start every row is sent
+again. Compute tasks go one by one. Placements that wait together are asked for in one message. Network tasks of a host
+share one message with the host's whole wanted state, and are answered when what has been applied is new enough.
+
+A task fails when its peer says so or at its deadline, never because this process ends or has too much to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+from nova_fast.conductor.engine import Engine, message_of
+from nova_fast.conductor.network_sync import NetworkSync
+from nova_fast.conductor.workflows.create_server import placement_request
+from nova_fast.conductor.writer import Job, Outcome, Writer
+from nova_fast.hub.server import HubServer
+from nova_fast.model.base import Message
+from nova_fast.model.errors import InternalError, NovaFastError
+from nova_fast.model.tasks import Done, Placement, PlacementRequest, SelectHosts, Selection
+from nova_fast.model.workflows import Task
+from nova_fast.state import schema as tables
+from nova_fast.state.store import Store
+from nova_fast.state.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+PLACEMENTS_MAX = 256  # in one message
+SCHEDULER = "scheduler"
+AGAIN_S = 1.0
+#: Errors of our own end of the hub: they say nothing of the task.
+_OURS = frozenset({"hub_closed", "queue_full"})
+
+
+class Dispatcher:
+    """Runs on the conductor's loop."""
+
+    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer) -> None:
+        self._store = store
+        self._writer = writer
+        self._engine = engine
+        self._hub = hub
+        self._placements: list[Task] = []
+        self._placing = False
+        self._closed = False
+        self._running: set[asyncio.Task[None]] = set()
+        self.networks = NetworkSync(store, self._record, hub, self)
+
+    def resume(self) -> None:
+        """Send again every task that was recorded and has no answer."""
+        with self._store.snapshot() as snapshot:
+            tasks = list(snapshot.scan(tables.TASKS))
+        self.send(tasks)
+
+    def send(self, tasks: list[Task]) -> None:
+        """Send tasks that are durable."""
+        for task in tasks:
+            if task.peer == SCHEDULER:
+                self._placements.append(task)
+            elif task.peer.startswith("network@"):
+                self.networks.wait(task)
+            else:
+                self.spawn(self._ask(task))
+        if self._placements and not self._placing:
+            self._placing = True
+            self.spawn(self._place())
+
+    def answer(self, task: Task, outcome: Outcome) -> None:
+        """Bring the answer of a task into the store, however long the store cannot be written.
+
+        Why it could not be written the writer has logged, once for the whole batch.
+        """
+        engine = self._engine
+
+        def work(tx: Transaction) -> Message:
+            if isinstance(outcome, NovaFastError):
+                engine.take_failure(tx, task.id, outcome.failure())
+            else:
+                engine.take_answer(tx, task.id, outcome)
+            return Done()
+
+        def recorded(result: Outcome) -> None:
+            if isinstance(result, NovaFastError):
+                self.spawn(self._answer_later(task, outcome))
+
+        self._writer.submit(Job(work=work, done=recorded, must=True))
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something beside, and hold on to it until it ends. Nothing is begun any more after closing."""
+        if self._closed:
+            coroutine.close()
+            return
+        running = asyncio.ensure_future(coroutine)
+        self._running.add(running)
+        running.add_done_callback(self._ended)
+
+    def _ended(self, running: asyncio.Task[None]) -> None:
+        self._running.discard(running)
+        if not running.cancelled() and running.exception() is not None:
+            log.error("a dispatch failed in a way nobody foresaw", exc_info=running.exception())
+
+    async def close(self) -> None:
+        """Stop waiting; what is recorded is sent again at the next start."""
+        self._closed = True
+        self.networks.close()
+        for running in list(self._running):
+            running.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _answer_later(self, task: Task, outcome: Outcome) -> None:
+        await asyncio.sleep(AGAIN_S)
+        self.answer(task, outcome)
+
+    async def _record(self, work: Any) -> None:
+        await self._writer.run(work)
+
+    async def _ask(self, task: Task) -> None:
+        outcome = await self._outcome(task)
+        while isinstance(outcome, NovaFastError) and outcome.code in _OURS and _now_us() < task.deadline_us:
+            await asyncio.sleep(AGAIN_S)
+            outcome = await self._outcome(task)
+        if outcome is not None:
+            self.answer(task, outcome)
+
+    async def _outcome(self, task: Task) -> Outcome | None:
+        """What the peer says; None when nobody waits for it any more."""
+        try:
+            with self._store.snapshot() as snapshot:
+                message = message_of(snapshot, task)
+            if message is None:
+                return None
+            return await self._hub.call(
+                task.peer, message, deadline_us=task.deadline_us, call_id=bytes.fromhex(task.id)
+            )
+        except NovaFastError as error:
+            return error
+        except Exception:
+            log.exception("task %s (%s) of %s could not be asked", task.id, task.step, task.server_id)
+            return InternalError("An unexpected error occurred.")
+
+    # ------------------------------------------------------------------ placements
+    async def _place(self) -> None:
+        """Ask for all placements that wait, in as few messages as may be."""
+        try:
+            while self._placements:
+                tasks, self._placements = self._placements[:PLACEMENTS_MAX], self._placements[PLACEMENTS_MAX:]
+                await self._place_some(tasks)
+        finally:
+            self._placing = False
+
+    async def _place_some(self, tasks: list[Task]) -> None:
+        """Place these servers. What fails for many is asked for one by one, so that one cannot spoil the others."""
+        wanted, requests = self._requests(tasks)
+        if not requests:
+            return
+        try:
+            placements = await self._select(wanted, requests)
+        except NovaFastError as error:
+            await self._not_placed(list(wanted.values()), error)
+            return
+        except Exception:
+            log.exception("the hosts of %d servers could not be asked for", len(requests))
+            await self._not_placed(list(wanted.values()), InternalError("An unexpected error occurred."))
+            return
+        for placement in placements:
+            task = wanted.pop(placement.server_id, None)
+            if task is not None:
+                self.answer(task, placement)
+        for task in wanted.values():
+            self.answer(task, InternalError("The scheduler gave no answer for this server."))
+
+    def _requests(self, tasks: list[Task]) -> tuple[dict[str, Task], list[PlacementRequest]]:
+        wanted: dict[str, Task] = {}
+        requests: list[PlacementRequest] = []
+        with self._store.snapshot() as snapshot:
+            for task in tasks:
+                workflow = snapshot.get(tables.WORKFLOWS, task.server_id)
+                server = snapshot.get(tables.SERVERS, task.server_id)
+                if workflow is not None and server is not None and workflow.task_id == task.id:
+                    wanted[task.server_id] = task
+                    requests.append(placement_request(server, workflow))
+        return wanted, requests
+
+    async def _select(self, wanted: dict[str, Task], requests: list[PlacementRequest]) -> tuple[Placement, ...]:
+        deadline_us = min(task.deadline_us for task in wanted.values())
+        selection = await self._hub.call(SCHEDULER, SelectHosts(requests=tuple(requests)), deadline_us=deadline_us)
+        assert isinstance(selection, Selection), f"the scheduler answered {type(selection).__name__}"
+        return selection.placements
+
+    async def _not_placed(self, tasks: list[Task], error: NovaFastError) -> None:
+        now_us = _now_us()
+        waiting = [task for task in tasks if task.deadline_us > now_us]
+        for task in tasks:
+            if task.deadline_us <= now_us:
+                self.answer(task, error)
+        if error.code == "deadline_passed":  # of the one that has waited longest; the others go on waiting
+            self._placements = waiting + self._placements
+        elif error.code in _OURS:
+            await asyncio.sleep(AGAIN_S)
+            self._placements = waiting + self._placements
+        elif len(waiting) == 1:
+            self.answer(waiting[0], error)
+        else:
+            for task in waiting:
+                await self._place_some([task])
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

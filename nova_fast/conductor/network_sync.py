@@ -1,0 +1,216 @@
+"""Keeps the network daemon of every host at the wanted state.
+
+Level-triggered: for each host there is the generation at which its wanted networks last changed and the one last
+applied. Whenever they differ the host is told its whole wanted state, one message at a time; whatever changed meanwhile
+goes into the next. A task that waits for a host's network is answered when a generation not older than its own has been
+applied, and fails at its own deadline whether or not the host's daemon is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
+
+import msgspec
+
+from nova_fast.commands.host_networks import record_applied
+from nova_fast.conductor.writer import Outcome, Work
+from nova_fast.hub.server import HubServer
+from nova_fast.model.base import Message
+from nova_fast.model.errors import Conflict, NovaFastError, Unavailable
+from nova_fast.model.tasks import Done, NetworksApplied
+from nova_fast.model.workflows import Task
+from nova_fast.queries.host_networks import wanted_networks
+from nova_fast.queries.ports import server_ports
+from nova_fast.state import schema as tables
+from nova_fast.state.store import Store
+from nova_fast.state.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+APPLY_TIMEOUT_S = 60
+RETRY_S = 1.0
+RETRY_S_MAX = 30.0
+LOOK_S = 1.0  # how late a deadline may be noticed
+
+
+class Dispatching(Protocol):
+    """What this needs of the dispatcher."""
+
+    def answer(self, task: Task, outcome: Outcome) -> None:
+        """Bring the answer of a task into the store."""
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run something beside."""
+
+
+class _Host(msgspec.Struct):
+    """What is known of one host's synchronisation."""
+
+    busy: bool = False
+    dirty: bool = False
+    session: int = 0  # grows with each process of its daemon
+    applied: int = -1  # by the daemon that is connected now
+    waiting: list[Task] = msgspec.field(default_factory=list)
+    failed: dict[str, str] = msgspec.field(default_factory=dict)
+    trouble: str = ""  # what was last logged
+
+
+class NetworkSync:
+    """Runs on the conductor's loop."""
+
+    def __init__(
+        self, store: Store, record: Callable[[Work], Awaitable[None]], hub: HubServer, dispatching: Dispatching
+    ) -> None:
+        self._store = store
+        self._record = record
+        self._hub = hub
+        self._dispatching = dispatching
+        self._hosts: dict[str, _Host] = {}
+        self._deadlines: asyncio.TimerHandle | None = None
+
+    def wait(self, task: Task) -> None:
+        """Answer this task when its host has applied its generation."""
+        name = task.peer.partition("@")[2]
+        host = self._hosts.setdefault(name, _Host())
+        host.waiting.append(task)
+        if host.applied >= task.generation and not host.failed:
+            self._settle(host)
+        else:
+            self.touch(name)
+            self._watch_deadlines()
+
+    def after_commit(self) -> None:
+        """Start on every host whose wanted state has changed."""
+        with self._store.snapshot() as snapshot:
+            dirty = [row.host for row in snapshot.scan_index(tables.HOST_NETWORKS_DIRTY)]
+        for name in dirty:
+            self.touch(name)
+
+    def renew(self, name: str) -> None:
+        """A new network daemon has come up on this host: it must be told everything."""
+        host = self._hosts.setdefault(name, _Host())
+        host.session += 1
+        host.applied = -1
+        self.touch(name)
+
+    def touch(self, name: str) -> None:
+        """Make sure that a host is, or will be, told the state of now."""
+        host = self._hosts.setdefault(name, _Host())
+        host.dirty = True
+        if not host.busy:
+            host.busy = True
+            self._dispatching.spawn(self._sync(name, host))
+
+    def close(self) -> None:
+        """Look at no deadline any more."""
+        if self._deadlines is not None:
+            self._deadlines.cancel()
+
+    async def _sync(self, name: str, host: _Host) -> None:
+        pause_s = RETRY_S
+        try:
+            while host.dirty:
+                host.dirty = False
+                done = await self._apply(name, host)
+                self._settle(host)
+                if done:
+                    pause_s = RETRY_S
+                    continue
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, RETRY_S_MAX)
+                host.dirty = host.dirty or bool(host.waiting) or bool(host.failed)
+        finally:
+            host.busy = False
+
+    async def _apply(self, name: str, host: _Host) -> bool:
+        """Tell the host its wanted state once; whether it has all been done."""
+        with self._store.snapshot() as snapshot:
+            wanted = wanted_networks(snapshot, name)
+        if host.applied >= wanted.generation and not host.failed:
+            return True
+        session = host.session
+        deadline_us = _now_us() + APPLY_TIMEOUT_S * 1_000_000
+        try:
+            applied = await self._hub.call(f"network@{name}", wanted, deadline_us=deadline_us)
+        except NovaFastError as error:
+            _tell(name, host, f"could not be applied: {error}")
+            return False
+        assert isinstance(applied, NetworksApplied), f"network@{name} answered {type(applied).__name__}"
+        if session != host.session:  # the answer of a process that is gone
+            host.dirty = True
+            return True
+        host.applied = applied.generation
+        host.failed = applied.failed
+        _tell(name, host, "; ".join(f"network {network}: {why}" for network, why in sorted(applied.failed.items())))
+        if not applied.failed:
+            await self._note(name, applied.generation)
+        return not applied.failed
+
+    async def _note(self, name: str, generation: int) -> None:
+        def work(tx: Transaction) -> Message:
+            record_applied(tx, name, generation)
+            return Done()
+
+        try:
+            await self._record(work)
+        except NovaFastError as error:
+            log.warning("the applied networks of %s could not be recorded: %s", name, error)
+
+    # ------------------------------------------------------------------ who waits
+    def _settle(self, host: _Host) -> None:
+        """Answer the tasks that need wait no longer."""
+        now_us = _now_us()
+        still: list[Task] = []
+        for task in host.waiting:
+            failure = self._failure_of(host, task)
+            if failure is not None:
+                self._dispatching.answer(task, failure)
+            elif host.applied >= task.generation:
+                self._dispatching.answer(task, Done())
+            elif task.deadline_us <= now_us:
+                late = Unavailable(f"The network daemon {task.peer} did not answer.", code="network_timeout")
+                self._dispatching.answer(task, late)
+            else:
+                still.append(task)
+        host.waiting = still
+
+    def _failure_of(self, host: _Host, task: Task) -> NovaFastError | None:
+        """Why the server of a task cannot have its network, if one of its own networks failed."""
+        if not host.failed or host.applied < task.generation:
+            return None
+        with self._store.snapshot() as snapshot:
+            own = {port.network_id for port in server_ports(snapshot, task.server_id)}
+        for network_id in sorted(own & host.failed.keys()):
+            why = host.failed[network_id]
+            return Conflict(f"Network {network_id} could not be set up: {why}", code="network_failed")
+        return None
+
+    def _watch_deadlines(self) -> None:
+        if self._deadlines is None:
+            self._deadlines = asyncio.get_running_loop().call_later(LOOK_S, self._look_at_deadlines)
+
+    def _look_at_deadlines(self) -> None:
+        self._deadlines = None
+        now_us = _now_us()
+        for host in self._hosts.values():
+            if any(task.deadline_us <= now_us for task in host.waiting):
+                self._settle(host)
+        if any(host.waiting for host in self._hosts.values()):
+            self._watch_deadlines()
+
+
+def _tell(name: str, host: _Host, trouble: str) -> None:
+    """Log what is wrong with a host when it begins, changes and ends, not every time it is tried."""
+    if trouble and trouble != host.trouble:
+        log.warning("the networks of %s: %s", name, trouble)
+    elif host.trouble and not trouble:
+        log.info("the networks of %s are as they should be again", name)
+    host.trouble = trouble
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,168 @@
+"""What the other daemons say by themselves: heartbeats, guests that changed, guests that are there, guests that ask.
+
+A daemon may only speak of its own host, and ask only for the guests that are there: the name it was let in with says
+which that is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from nova_fast.commands.guests import record_guest_state, record_inventory
+from nova_fast.commands.hosts import record_host_report, record_host_up, record_service_report, record_service_up
+from nova_fast.conductor.engine import Engine
+from nova_fast.conductor.writer import Writer
+from nova_fast.hub.server import HubServer
+from nova_fast.model.base import Message
+from nova_fast.model.errors import Forbidden, NovaFastError
+from nova_fast.model.tasks import (
+    ConsoleOutput,
+    Done,
+    GuestChanged,
+    GuestInventory,
+    HostReport,
+    MetadataRequest,
+    ReadConsole,
+    ReadServerConsole,
+    ServiceReport,
+)
+from nova_fast.queries import metadata
+from nova_fast.state import schema as tables
+from nova_fast.state.store import Store
+from nova_fast.state.transaction import Transaction
+
+log = logging.getLogger(__name__)
+
+CONSOLE_TIMEOUT_US = 15_000_000
+
+
+class Reports:
+    """Handlers of the hub that are not commands of a face."""
+
+    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer, now_us: Callable[[], int]) -> None:
+        self._store = store
+        self._writer = writer
+        self._engine = engine
+        self._hub = hub
+        self._now_us = now_us
+        self._connected_us: dict[str, int] = {}  # compute host → since when its present connection is there
+        self._running: set[asyncio.Task[None]] = set()
+
+    def register(self) -> None:
+        """Make the hub hand these messages here."""
+        self._hub.handle(HostReport, self.host_report)
+        self._hub.handle(ServiceReport, self.service_report)
+        self._hub.handle(GuestChanged, self.guest_changed)
+        self._hub.handle(GuestInventory, self.guest_inventory)
+        self._hub.handle(MetadataRequest, self.metadata_request)
+        self._hub.handle(ReadServerConsole, self.console)
+
+    async def host_report(self, peer: str, message: HostReport, _call_id: bytes) -> Message:
+        """A compute's heartbeat."""
+        _only_own(peer, "compute", message.host)
+
+        def work(tx: Transaction) -> Message:
+            record_host_report(tx, message)
+            return Done()
+
+        return await self._writer.run(work)
+
+    async def service_report(self, peer: str, message: ServiceReport, _call_id: bytes) -> Message:
+        """Another daemon's heartbeat."""
+        if peer != message.name:
+            raise Forbidden(f"{peer} may not speak for {message.name}", code="not_your_name")
+
+        def work(tx: Transaction) -> Message:
+            record_service_report(tx, message)
+            return Done()
+
+        return await self._writer.run(work)
+
+    async def guest_changed(self, peer: str, message: GuestChanged, _call_id: bytes) -> Message:
+        """A guest changed its state by itself."""
+        _only_own(peer, "compute", message.host)
+
+        def work(tx: Transaction) -> Message:
+            record_guest_state(tx, message.host, message.server_id, message.power_state)
+            return Done()
+
+        return await self._writer.run(work)
+
+    async def guest_inventory(self, peer: str, message: GuestInventory, _call_id: bytes) -> Message:
+        """A compute daemon has come up and says which guests it has; it is told which belong there."""
+        _only_own(peer, "compute", message.host)
+        since_us = self._connected_us.get(message.host, self._now_us())
+        return await self._writer.run(lambda tx: record_inventory(tx, message, since_us))
+
+    def metadata_request(self, peer: str, message: MetadataRequest, _call_id: bytes) -> Message:
+        """A guest asks 169.254.169.254. Only the host on which its port works may ask for it."""
+        with self._store.snapshot() as snapshot:
+            port = snapshot.find(tables.PORTS_BY_ADDRESS, message.network_id, message.address)
+            if port is not None:
+                _only_own(peer, "network", port.host)
+            return metadata.answer(snapshot, message)
+
+    async def console(self, _peer: str, message: ReadServerConsole, _call_id: bytes) -> Message:
+        """The end of a server's console log, from its host."""
+        with self._store.snapshot() as snapshot:
+            server = snapshot.need(tables.SERVERS, message.server_id, "Instance")
+        if not server.host:
+            return ConsoleOutput(text="")
+        ask = ReadConsole(server_id=server.id, domain_name=server.domain_name, lines=message.lines)
+        return await self._hub.call(f"compute@{server.host}", ask, deadline_us=self._now_us() + CONSOLE_TIMEOUT_US)
+
+    def peer_up_or_down(self, peer: str, up: bool) -> None:
+        """Record that a daemon's heartbeats arrive, or no longer."""
+        kind, _, host = peer.partition("@")
+        if kind == "compute" and up:
+            self._connected_us[host] = self._now_us()
+        elif kind == "compute":
+            self._connected_us.pop(host, None)
+
+        def work(tx: Transaction) -> Message:
+            if kind == "compute":
+                record_host_up(tx, host, up)
+                if not up:
+                    self._engine.host_down(tx, host)
+            elif not kind.startswith("api"):
+                record_service_up(tx, peer, up)
+            return Done()
+
+        self._record_beside(f"{peer} {'up' if up else 'down'}", work)
+
+    def missing_are_down(self) -> None:
+        """Whoever is recorded as up and has not come back since this process began is down.
+
+        Call it once, when everybody has had the time to come back: from then on the hub tells.
+        """
+        there = {name for name, state in self._hub.peers().items() if state.up}
+
+        def work(tx: Transaction) -> Message:
+            for host in [h for h in tx.scan(tables.HOSTS) if h.up and f"compute@{h.name}" not in there]:
+                log.warning("host %s has not come back", host.name)
+                record_host_up(tx, host.name, False)
+                self._engine.host_down(tx, host.name)
+            for service in [s for s in tx.scan(tables.SERVICES) if s.up and s.name not in there]:
+                if service.name != "conductor":
+                    record_service_up(tx, service.name, False)
+            return Done()
+
+        self._record_beside("who has not come back", work)
+
+    def _record_beside(self, what: str, work: Callable[[Transaction], Message]) -> None:
+        async def record() -> None:
+            try:
+                await self._writer.run(work)
+            except NovaFastError as error:
+                log.warning("%s could not be recorded: %s", what, error)
+
+        running = asyncio.ensure_future(record())
+        self._running.add(running)
+        running.add_done_callback(self._running.discard)
+
+
+def _only_own(peer: str, kind: str, host: str) -> None:
+    if peer != f"{kind}@{host}":
+        raise Forbidden(f"{peer} may not speak for {kind}@{host}", code="not_your_host")

@@ -1,0 +1,173 @@
+"""The writer thread: everything that has arrived is done in one transaction, and one sync makes it all durable.
+
+The batch grows with load and shrinks to one when idle. A command that fails is taken back alone; when the disk cannot
+take the batch, all of it is refused and nothing of it has happened. A command with a call id is done once: its result
+is kept in the same transaction, and its repetition is answered from there. When it cannot be known whether a commit
+would survive a power cut, the process must end (``on_broken``): the rows say what is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from nova_fast.conductor.engine import Engine
+from nova_fast.model.base import Message
+from nova_fast.model.errors import InternalError, NovaFastError, Unavailable
+from nova_fast.model.workflows import Task
+from nova_fast.state import schema as tables
+from nova_fast.state.store import Store, StoreError
+from nova_fast.state.transaction import Transaction, WriteFailed
+
+log = logging.getLogger(__name__)
+
+BATCH_MAX = 512
+QUEUE_MAX = 20_000
+
+Outcome = Message | NovaFastError
+Work = Callable[[Transaction], Message]
+
+
+class Job(msgspec.Struct):
+    """One unit of work for the writer, and who waits for it."""
+
+    work: Work
+    done: Callable[[Outcome], None]  # called on the loop, after the commit
+    call_id: str = ""  # 32 hex; "" = not deduplicated
+    must: bool = False  # ends work that is under way, so it is taken however many wait
+
+
+class Committed(msgspec.Struct, frozen=True):
+    """What a commit brought, besides the answers."""
+
+    generation: int
+    tasks: list[Task]
+
+
+class Writer:
+    """Owns the store's write side. Give it jobs from the loop; it answers on the loop."""
+
+    def __init__(self, store: Store, engine: Engine, decode_result: Callable[[bytes], Message]) -> None:
+        self._store = store
+        self._engine = engine
+        self._decode_result = decode_result
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_commit: Callable[[Committed], None] = lambda _committed: None
+        self.on_broken: Callable[[], None] = lambda: None
+
+    def start(self) -> None:
+        """Start the thread; answers come to the running loop."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish what has been given and end the thread."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def submit(self, job: Job) -> None:
+        """Give a job. Refused at once with Unavailable when too many wait."""
+        if self._queue.qsize() >= QUEUE_MAX and not job.must:
+            job.done(Unavailable("Too many requests are waiting.", code="busy", hint="try again"))
+        else:
+            self._queue.put(job)
+
+    async def run(self, work: Work, call_id: str = "") -> Message:
+        """Do one thing and wait for its commit. Raises NovaFastError."""
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+        def done(outcome: Outcome) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        self.submit(Job(work=work, done=done, call_id=call_id))
+        outcome = await future
+        if isinstance(outcome, NovaFastError):
+            raise outcome
+        return outcome
+
+    # ------------------------------------------------------------------ the thread
+    def _serve(self) -> None:
+        while True:
+            batch: list[Job] = []
+            job = self._queue.get()
+            stopping = job is None
+            if job is not None:
+                batch.append(job)
+            while not stopping and len(batch) < BATCH_MAX and not self._queue.empty():
+                job = self._queue.get()
+                if job is None:
+                    stopping = True
+                else:
+                    batch.append(job)
+            if batch:
+                self._commit(batch)
+            if stopping:
+                return
+
+    def _commit(self, batch: list[Job]) -> None:
+        outcomes: list[Outcome] = []
+        committed: Committed | None = None
+        try:
+            with self._store.transaction(time.time_ns() // 1000) as tx:
+                outcomes = [self._do(tx, job) for job in batch]
+                tasks = self._engine.advance_ready(tx)
+                committed = Committed(generation=tx.generation(), tasks=tasks)
+        except Unavailable as error:
+            log.error("a batch of %d could not be written: %s", len(batch), error)  # noqa: TRY400 - no defect of ours
+            refused = Unavailable("The state cannot be written now.", code="store_write_failed", hint="try again later")
+            outcomes, committed = [refused for _ in batch], None
+        except StoreError as error:
+            log.critical("the state cannot be trusted any more: %s", error)
+            refused = Unavailable("The state cannot be written now.", code="store_write_failed", hint="try again later")
+            outcomes, committed = [refused for _ in batch], None
+            self._call_soon(self.on_broken)
+        except Exception:
+            log.exception("a batch of %d could not be done", len(batch))
+            outcomes, committed = [InternalError("An unexpected error occurred.") for _ in batch], None
+        self._call_soon(self._deliver, batch, outcomes, committed)
+
+    def _call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(function, *arguments)
+
+    def _do(self, tx: Transaction, job: Job) -> Outcome:
+        mark = tx.savepoint()
+        try:
+            if job.call_id:
+                kept = tx.get(tables.DONE_COMMANDS, job.call_id)
+                if kept is not None:
+                    return self._decode_result(kept.result)
+            result = job.work(tx)
+            if job.call_id:
+                row = tables.DoneCommand(call_id=job.call_id, at_us=tx.now_us, result=self._encode(result))
+                tx.put(tables.DONE_COMMANDS, row)
+            return result
+        except NovaFastError as error:
+            tx.rollback(mark)
+            return error
+        except WriteFailed:
+            raise  # the transaction itself is lost
+        except Exception:
+            log.exception("a command failed in a way nobody foresaw")
+            tx.rollback(mark)
+            return InternalError("An unexpected error occurred.")
+
+    def _deliver(self, batch: list[Job], outcomes: list[Outcome], committed: Committed | None) -> None:
+        for job, outcome in zip(batch, outcomes, strict=True):
+            try:
+                job.done(outcome)
+            except Exception:  # one that cannot be told must not keep the others from hearing
+                log.exception("the outcome of a command could not be delivered")
+        if committed is not None:
+            self.on_commit(committed)
