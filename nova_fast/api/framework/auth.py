@@ -1,0 +1,62 @@
+"""Who asks: a token becomes a caller, remembered per worker until anything in identity changes.
+
+SAFETY: an entry counts only at the identity generation at which it was made. Every change of a user, project, role,
+assignment, credential or revocation grows that number in the same commit, so a void token dies at the next request.
+"""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from nova_fast.api.framework.request import Runtime
+from nova_fast.identity.grants import Grant, resolve, token_key
+from nova_fast.identity.tokens import TokenFacts, unseal
+from nova_fast.model.errors import Unauthorized
+
+#: PERF: entries of about 1 kB; a worker that sees more tokens than this in one generation forgets the oldest half.
+CACHE_SIZE = 8192
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """A token that holds now: what it says, and what it grants."""
+
+    facts: TokenFacts
+    grant: Grant
+
+
+class Authenticator:
+    """The token cache of one worker."""
+
+    __slots__ = ("_entries", "_generation", "_runtime")
+
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._entries: dict[bytes, Verified] = {}
+        self._generation = -1
+
+    def verify(self, token: bytes | None) -> Verified:
+        """What a token grants now. Raises Unauthorized, without telling which check failed."""
+        if not token:
+            raise Unauthorized("The request you have made requires authentication.", code="no_token")
+        now_us = time.time_ns() // 1000
+        with self._runtime.store.snapshot() as snapshot:
+            generation = snapshot.identity_generation()
+            if generation != self._generation:
+                self._entries.clear()
+                self._generation = generation
+            found = self._entries.get(token)
+            if found is None:
+                facts = unseal(token_key(snapshot), token.decode("latin-1"))
+                found = Verified(facts, resolve(snapshot, facts, now_us))
+                self._remember(token, found)
+        if found.grant.expires_at_us <= now_us:
+            raise Unauthorized("The request you have made requires authentication.", code="expired_token")
+        return found
+
+    def _remember(self, token: bytes, verified: Verified) -> None:
+        if len(self._entries) >= CACHE_SIZE:
+            for old in list(self._entries)[: CACHE_SIZE // 2]:
+                del self._entries[old]
+        self._entries[token] = verified

@@ -1,0 +1,244 @@
+"""The steps of one request, in order, compiled for one path and method.
+
+Who asks (401), which microversion (400, 406), whose project (400), which route (404), may he (403), what he sent (413,
+415, 400), the handler, the answer. One object does it all: measured, each Falcon middleware layer would cost 3 µs more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import falcon.asgi
+import msgspec
+
+from nova_fast.api.framework import body as bodies
+from nova_fast.api.framework.auth import Authenticator, Verified
+from nova_fast.api.framework.errors import keystone_body, sentence
+from nova_fast.api.framework.incoming import Incoming
+from nova_fast.api.framework.log import faults, log_access
+from nova_fast.api.framework.policy import POLICIES
+from nova_fast.api.framework.query import QueryReader
+from nova_fast.api.framework.request import Request, Runtime
+from nova_fast.api.framework.route import FIRST_VERSION, JSON, Answer, ByVersion, Face, Route
+from nova_fast.model.errors import BadRequest, Forbidden, NotFound, NovaFastError
+from nova_fast.model.identity import Caller
+
+_encode = msgspec.json.Encoder().encode
+_REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def new_request_id() -> str:
+    """``req-`` and a random UUID."""
+    digits = os.urandom(16).hex()
+    return f"req-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+
+
+class Choice:
+    """A route with its decoders made ready."""
+
+    __slots__ = ("bodies", "check", "empty", "ok", "queries", "route")
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+        self.check = POLICIES[route.policy]
+        self.ok = ByVersion(route.ok)
+        self.bodies = ByVersion(route.body)
+        self.queries: ByVersion | None = None
+        if isinstance(route.query, dict):
+            self.queries = ByVersion({version: QueryReader(shape) for version, shape in route.query.items()})
+        elif route.query is not None:
+            self.queries = ByVersion(QueryReader(route.query))
+        self.empty = route.body is None
+
+
+class Endpoint:
+    """All routes of one path and method of a face."""
+
+    def __init__(self, runtime: Runtime, authenticator: Authenticator, face: Face, routes: list[Route]) -> None:
+        self._runtime = runtime
+        self._authenticator = authenticator
+        self._face = face
+        self._choices = [Choice(route) for route in routes]
+        self._actions = {route.action for route in routes} - {None}
+        self._public = all(route.policy == "none" for route in routes)
+        assert self._public or all(route.policy != "none" for route in routes), "a path is public or it is not"
+        only = self._choices[0]
+        bounded = only.route.since != FIRST_VERSION or only.route.until < 1 << 31
+        self._only = only if len(self._choices) == 1 and not self._actions and not bounded else None
+
+    async def respond(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **params: str) -> None:
+        """The Falcon responder. Raises nothing: whatever goes wrong becomes an answer."""
+        started = time.perf_counter()
+        scope = req.scope
+        request = Request(self._runtime, scope, req._asgi_headers, new_request_id())
+        version: int | None = 0
+        verified: Verified | None = None
+        try:
+            version = None
+            if not self._public:
+                verified = self._authenticator.verify(request.headers.get(b"x-auth-token"))
+            version = self._negotiate(request)
+            if verified is not None:
+                self._identify(request, verified)
+            choice, raw = await self._choose(request, req)
+            check = choice.check
+            if check is not None and not check(request.caller):
+                raise Forbidden("You are not authorized to perform the requested action.", code="policy")
+            await self._read(request, req, choice, raw)
+            answer = await choice.route.handler(request, **params)
+            write_answer(resp, answer, choice.ok.at(version))
+        except NovaFastError as error:
+            write_error(resp, self._face, error, request)
+        except Exception:  # noqa: BLE001 - the one place where what nobody foresaw becomes a 500
+            faults.exception("%s %s %s failed", request.request_id, scope["method"], scope["path"])
+            write_fault(resp, self._face, request.request_id)
+        common_headers(resp, self._face, request.request_id, version)
+        grant = verified.grant if verified is not None else None
+        who = (grant.user_id, grant.project_id) if grant is not None else ("", "")
+        ms = (time.perf_counter() - started) * 1000
+        log_access(self._face.name, scope, resp.status_code, ms, (request.request_id, request.global_request_id, *who))
+
+    # ------------------------------------------------------------------ steps
+    def _negotiate(self, request: Request) -> int:
+        incoming = request.headers.get(b"x-openstack-request-id")
+        if incoming is not None:
+            text = incoming.decode("latin-1")
+            request.global_request_id = text if _REQUEST_ID.fullmatch(text) else ""
+        versions = self._face.microversions
+        if versions is None:
+            return 0
+        legacy = request.scope.get("nova_fast.legacy", False)
+        request.version = versions.minimum if legacy else versions.negotiate(request.headers)
+        return request.version
+
+    def _identify(self, request: Request, verified: Verified) -> None:
+        grant = verified.grant
+        project = request.scope.get("nova_fast.project")
+        if project and project != grant.project_id:
+            raise BadRequest(
+                f"Malformed request URL: URL's project_id '{project}' doesn't match Context's project_id "
+                f"'{grant.project_id}'",
+                code="foreign_project",
+            )
+        request.token = verified
+        request.caller = Caller(
+            user_id=grant.user_id,
+            project_id=grant.project_id,
+            roles=grant.roles,
+            domain_id=grant.domain_id,
+            system=grant.system,
+            request_id=request.request_id,
+        )
+
+    async def _choose(self, request: Request, req: falcon.asgi.Request) -> tuple[Choice, msgspec.Raw | None]:
+        if self._only is not None:
+            return self._only, None
+        action: str | None = None
+        raw: msgspec.Raw | None = None
+        if self._actions:
+            media = tuple({media for choice in self._choices for media in choice.route.media})
+            request.media = bodies.check_media(req.content_type, media)
+            action, raw = bodies.decode_action(await self._whole_body(req))
+            if action not in self._actions:
+                raise BadRequest(f"There is no such action: {action[:80]}", code="unknown_action")
+        for choice in self._choices:
+            route = choice.route
+            if route.action == action and route.since <= request.version <= route.until:
+                return choice, raw
+        raise NotFound("The resource could not be found.", code="version_gate")
+
+    async def _read(self, request: Request, req: falcon.asgi.Request, choice: Choice, raw: msgspec.Raw | None) -> None:
+        if choice.queries is not None:
+            request.query = choice.queries.at(request.version).read(request.scope["query_string"])
+        if choice.route.stream:
+            request.media = bodies.check_media(req.content_type, choice.route.media)
+            request.stream = self._stream(req)
+        elif not choice.empty:
+            shape = choice.bodies.at(request.version)
+            if raw is None:
+                request.media = bodies.check_media(req.content_type, choice.route.media)
+                request.body = bodies.decode(await self._whole_body(req), shape)
+            else:
+                request.body = bodies.decode(bytes(raw), shape)
+
+    async def _whole_body(self, req: falcon.asgi.Request) -> bytes:
+        incoming: Incoming = req.scope["nova_fast.incoming"]
+        limit = self._runtime.config.api.max_body_bytes
+        return await bodies.read_whole(req.stream, incoming, declared_length(req), limit)
+
+    def _stream(self, req: falcon.asgi.Request) -> AsyncIterator[bytes]:
+        return bodies.stream(req.stream, req.scope["nova_fast.incoming"], declared_length(req))
+
+
+def declared_length(req: falcon.asgi.Request) -> int | None:
+    """The Content-Length, which the server has parsed already; None for a chunked body."""
+    value = req._asgi_headers.get(b"content-length")
+    return int(value) if value is not None and value.isdigit() else None
+
+
+# ---------------------------------------------------------------------- writing
+
+
+def write_answer(resp: falcon.asgi.Response, answer: Any, ok: int) -> None:
+    """Put what a handler gave back into the response."""
+    if not isinstance(answer, Answer):
+        resp.status = ok
+        if answer is not None:
+            resp.data = _encode(answer)
+            resp.content_type = JSON
+        return
+    resp.status = ok if answer.status is None else answer.status
+    if answer.headers:
+        resp.set_headers(answer.headers)
+    if answer.stream is not None:
+        resp.stream = answer.stream
+        resp.content_type = answer.content_type
+    elif answer.body is not None:
+        resp.data = answer.body if isinstance(answer.body, bytes) else _encode(answer.body)
+        resp.content_type = answer.content_type
+
+
+def write_error(resp: falcon.asgi.Response, face: Face, error: NovaFastError, request: Request) -> None:
+    """Put an error into the response in the manner of the face; a 401 is in Keystone's manner on every face."""
+    status = face.errors.status(error)
+    if status == 500:
+        faults.error("%s failed: %s (%s)", request.request_id, error.message, error.code)
+        write_fault(resp, face, request.request_id)
+        return
+    maker = keystone_body if status == 401 else face.errors.body
+    write_problem(resp, status, maker(status, sentence(error), error.code, request.request_id))
+    if status == 401:
+        resp.set_header("www-authenticate", f'Keystone uri="{request.identity_url}"')
+    if status in (413, 429, 503):
+        resp.set_header("retry-after", "0" if status == 413 else "1")
+    if status == 413 or error.code == "truncated_body":
+        resp.set_header("connection", "close")
+
+
+def write_fault(resp: falcon.asgi.Response, face: Face, request_id: str) -> None:
+    """Put a 500 into the response that shows nothing of the inside but the id under which it was logged."""
+    message = f"An unexpected error prevented the server from fulfilling your request ({request_id})."
+    write_problem(resp, 500, face.errors.body(500, message, "internal", request_id))
+
+
+def write_problem(resp: falcon.asgi.Response, status: int, body: Any) -> None:
+    """Put an error body into the response, in place of whatever was there."""
+    resp.stream = None
+    resp.status = status
+    resp.data = _encode(body)
+    resp.content_type = JSON
+
+
+def common_headers(resp: falcon.asgi.Response, face: Face, request_id: str, version: int | None) -> None:
+    """What every answer of a face carries: request ids, microversion, Vary."""
+    resp.set_header("x-openstack-request-id", request_id)
+    if face.name == "compute":
+        resp.set_header("x-compute-request-id", request_id)
+    if face.microversions is not None:
+        resp.set_headers(face.microversions.answer_headers(version))
+    elif face.name == "identity":
+        resp.set_header("vary", "X-Auth-Token")

@@ -1,0 +1,152 @@
+"""What a handler is given: the decoded request, who asks, and the two ways to the cloud's state."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from nova_fast.api.framework.query import pairs
+from nova_fast.api.framework.versions import parse_version
+from nova_fast.config import Config
+from nova_fast.model.base import Message
+from nova_fast.model.identity import Caller
+from nova_fast.queries.reading import Reader, Snapshots
+
+if TYPE_CHECKING:
+    from nova_fast.api.framework.auth import Verified
+
+T = TypeVar("T")
+_HOST = re.compile(rb"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+
+
+class Commander(Protocol):
+    """Who does commands: in production the conductor behind the hub."""
+
+    async def run(self, command: Message, request_id: str) -> Message:
+        """Do a command durably and return its result. Raises NovaFastError; has a deadline of its own."""
+        ...
+
+
+class Services:
+    """Other things a face may need (the image store, the hub peer), found by their type."""
+
+    def __init__(self, *objects: object) -> None:
+        self._objects = objects
+
+    def get(self, kind: type[T]) -> T:
+        """The one object of a type. Raises LookupError when the application was built without it."""
+        for candidate in self._objects:
+            if isinstance(candidate, kind):
+                return candidate
+        raise LookupError(f"the application was built without a {kind.__name__}")
+
+
+class Runtime:
+    """What lives as long as the worker."""
+
+    __slots__ = ("commander", "config", "identity_url", "services", "store")
+
+    def __init__(self, config: Config, store: Snapshots, commander: Commander, services: Services) -> None:
+        self.config = config
+        self.store = store
+        self.commander = commander
+        self.services = services
+        self.identity_url = f"http://{config.public_host}:{config.api.identity_port}/v3"
+
+
+class Request:
+    """One request of a face. ``token`` and ``caller`` are there unless the policy is ``none``."""
+
+    __slots__ = (
+        "_runtime",
+        "body",
+        "caller",
+        "global_request_id",
+        "headers",
+        "media",
+        "method",
+        "query",
+        "request_id",
+        "scope",
+        "stream",
+        "token",
+        "version",
+    )
+
+    caller: Caller
+    token: Verified
+    stream: AsyncIterator[bytes]
+
+    def __init__(self, runtime: Runtime, scope: dict[str, Any], headers: dict[bytes, bytes], request_id: str) -> None:
+        self._runtime = runtime
+        self.scope = scope
+        self.headers = headers
+        self.request_id = request_id
+        self.method: str = scope["method"]
+        self.global_request_id = ""
+        self.version = 0
+        self.media = ""
+        self.body: Any = None
+        self.query: Any = None
+
+    def at_least(self, version: str) -> bool:
+        """Whether the request's microversion is this one or newer."""
+        return self.version >= parse_version(version)
+
+    def header(self, name: str) -> str | None:
+        """A request header."""
+        value = self.headers.get(name.lower().encode())
+        return None if value is None else value.decode("latin-1")
+
+    @property
+    def config(self) -> Config:
+        return self._runtime.config
+
+    @property
+    def services(self) -> Services:
+        return self._runtime.services
+
+    @property
+    def identity_url(self) -> str:
+        return self._runtime.identity_url
+
+    @property
+    def path(self) -> str:
+        """The path as the client sent it, project id included, without the query."""
+        found: str = self.scope.get("nova_fast.path") or self.scope["path"]
+        return found
+
+    @property
+    def base_url(self) -> str:
+        """``scheme://host:port`` as the client used it."""
+        host = self.headers.get(b"host", b"")
+        scheme = self.scope.get("scheme", "http")
+        if _HOST.fullmatch(host):
+            return f"{scheme}://{host.decode()}"
+        address, port = self.scope["server"]
+        return f"{scheme}://{address}:{port}"
+
+    @property
+    def project_prefix(self) -> str:
+        """``/<project id>`` when the client put it into the path, else nothing: for links of the same form."""
+        project: str = self.scope.get("nova_fast.project", "")
+        return f"/{project}" if project else ""
+
+    def query_pairs(self) -> list[tuple[str, str]]:
+        """The raw query parameters in order."""
+        return pairs(self.scope["query_string"])
+
+    @property
+    def store(self) -> Snapshots:
+        """Where snapshots come from, for work that takes several."""
+        return self._runtime.store
+
+    def snapshot(self) -> AbstractContextManager[Reader]:
+        """One consistent state to read from, as a context manager; never hold it across an await."""
+        return self._runtime.store.snapshot()
+
+    async def command(self, command: Message) -> Any:
+        """Have the conductor change something durably; returns the command's result. Raises NovaFastError."""
+        return await self._runtime.commander.run(command, self.request_id)
