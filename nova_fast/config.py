@@ -18,6 +18,7 @@ from msgspec import Meta
 Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
+Ratio = Annotated[float, Meta(gt=0)]
 
 
 class _Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -29,66 +30,75 @@ class ApiConfig(_Section, frozen=True):
 
     listen: str = "127.0.0.1"  # address all faces listen on
     public_host: str = ""  # host in the catalog; "" = the address listened on
-    identity_port: Port = 5000
-    compute_port: Port = 8774
-    image_port: Port = 9292
-    network_port: Port = 9696
-    placement_port: Port = 8778
+    identity_port: Port = 5000  # Identity v3
+    compute_port: Port = 8774  # Compute v2.1
+    image_port: Port = 9292  # Image v2
+    network_port: Port = 9696  # Network v2.0
+    placement_port: Port = 8778  # Placement
     workers: Annotated[int, Meta(ge=0)] = 0  # processes; 0 = one for every two cores
     max_body_bytes: Positive = 1 << 20  # of a JSON request
     max_limit: Positive = 1000  # rows in one page
-    token_lifetime_s: Seconds = 3600
+    token_lifetime_s: Seconds = 3600  # how long a token is good
 
 
 class ImageConfig(_Section, frozen=True):
-    max_image_bytes: Positive = 64 << 30
+    """The image store."""
+
+    max_image_bytes: Positive = 64 << 30  # a larger upload is refused
 
 
 class HubConfig(_Section, frozen=True):
     """Where the daemons meet."""
 
     address: str = ""  # "" = a socket in the run folder; tcp://host:port = CURVE over TCP
-    heartbeat_s: Seconds = 5
-    down_after_s: Seconds = 20  # a peer silent for so long is down
-    credits: Positive = 256  # calls a peer may have under way
+    heartbeat_s: Seconds = 5  # between two reports of a daemon
+    down_after_s: Seconds = 20  # a daemon silent for so long is down
+    credits: Positive = 256  # calls a daemon may have under way
 
 
 class ConductorConfig(_Section, frozen=True):
+    """Long operations."""
+
     task_timeout_s: Seconds = 300  # for one step of a workflow
-    max_attempts: Positive = 3  # hosts tried before a server is given up
 
 
 class SchedulerConfig(_Section, frozen=True):
+    """Choosing hosts; names and meanings of the weights are Nova's."""
+
     policy: str = "filter"  # filter, simple, chance, zone
-    ram_weight_multiplier: float = 1.0
-    cpu_weight_multiplier: float = 1.0
-    disk_weight_multiplier: float = 1.0
-    io_ops_weight_multiplier: float = -1.0
-    host_subset_size: Positive = 1
-    shuffle_best_same_weighed_hosts: bool = False
+    ram_weight_multiplier: float = 1.0  # of free RAM
+    cpu_weight_multiplier: float = 1.0  # of free vCPUs
+    disk_weight_multiplier: float = 1.0  # of free disk
+    io_ops_weight_multiplier: float = -1.0  # of servers being built
+    host_subset_size: Positive = 1  # choose at random among so many best hosts
+    shuffle_best_same_weighed_hosts: bool = False  # choose at random among equally good hosts
 
 
 class ComputeConfig(_Section, frozen=True):
+    """The hosts that run guests."""
+
     driver: str = "libvirt"  # libvirt, fake
-    zone: str = "nova"
-    libvirt_uri: str = "qemu:///system"
+    zone: str = "nova"  # the availability zone of this host
+    libvirt_uri: str = "qemu:///system"  # where libvirt answers
     virt_type: str = ""  # "" = found out; kvm, qemu
     instances_dir: str = ""  # "" = instances in the state folder
     stop_grace_s: Seconds = 10  # for a guest to shut itself down
-    reserved_ram_mib: Annotated[int, Meta(ge=0)] = 512
-    cpu_allocation_ratio: Seconds = 4.0
-    ram_allocation_ratio: Seconds = 1.0
-    disk_allocation_ratio: Seconds = 1.0
+    reserved_ram_mib: Annotated[int, Meta(ge=0)] = 512  # kept for the machine itself
+    cpu_allocation_ratio: Ratio = 4.0  # vCPUs given out for each one there is
+    ram_allocation_ratio: Ratio = 1.0  # the same for RAM
+    disk_allocation_ratio: Ratio = 1.0  # the same for disk
     fake_hosts: Positive = 1  # hosts one fake daemon plays
     fake_delay_s: Annotated[float, Meta(ge=0)] = 0.0  # of each fake operation
-    fake_vcpus: Positive = 1000
-    fake_ram_mib: Positive = 4_000_000
-    fake_disk_gib: Positive = 100_000
+    fake_vcpus: Positive = 1000  # of each fake host
+    fake_ram_mib: Positive = 4_000_000  # of each fake host
+    fake_disk_gib: Positive = 100_000  # of each fake host
 
 
 class NetworkConfig(_Section, frozen=True):
+    """The networks of a host."""
+
     driver: str = "linux"  # linux, fake
-    external_bridge: str = "nfext"
+    external_bridge: str = "nfext"  # the bridge the routers go out by
     external_cidr: str = "172.30.0.0/24"  # between the routers and this machine
     dns_nameservers: list[str] = []  # for subnets that name none; empty = none are announced
 
@@ -98,8 +108,8 @@ class Config(_Section, frozen=True):
 
     state_dir: str = "var"  # everything the cloud keeps
     host: str = ""  # this machine's name in the cloud; "" = its host name
-    region: str = "RegionOne"
-    log_level: str = "INFO"
+    region: str = "RegionOne"  # the region of the catalog
+    log_level: str = "INFO"  # DEBUG, INFO, WARNING or ERROR
     api: ApiConfig = ApiConfig()
     image: ImageConfig = ImageConfig()
     hub: HubConfig = HubConfig()
@@ -131,7 +141,9 @@ class Config(_Section, frozen=True):
 
     @property
     def instances_path(self) -> Path:
-        return Path(self.compute.instances_dir).resolve() if self.compute.instances_dir else self.state_path / "instances"
+        return (
+            Path(self.compute.instances_dir).resolve() if self.compute.instances_dir else self.state_path / "instances"
+        )
 
     @property
     def host_name(self) -> str:
@@ -152,7 +164,7 @@ class Config(_Section, frozen=True):
     def public_host(self) -> str:
         if self.api.public_host:
             return self.api.public_host
-        return "127.0.0.1" if self.api.listen in ("0.0.0.0", "") else self.api.listen
+        return "127.0.0.1" if self.api.listen in ("0.0.0.0", "") else self.api.listen  # noqa: S104 - compared only
 
     @property
     def worker_count(self) -> int:

@@ -1,7 +1,7 @@
 """nova-api: one worker that serves every face, each on its own port.
 
-Workers share the ports through SO_REUSEPORT and nothing else: each reads the store for itself and has its own link to the
-conductor. Answers to reads come from the map in process; whatever changes something goes through the conductor.
+Workers share the ports through SO_REUSEPORT and nothing else: each reads the store for itself and has its own link to
+the conductor. Answers to reads come from the map in process; whatever changes something goes through the conductor.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nova_fast.image.store import ImageStore
 from nova_fast.model.base import Message
 from nova_fast.model.tasks import ServiceReport
 from nova_fast.queries.images import ids_with_files
-from nova_fast.state.opening import open_when_made
+from nova_fast.queries.reading import open_when_made
 
 log = logging.getLogger(__name__)
 

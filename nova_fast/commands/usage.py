@@ -1,4 +1,4 @@
-"""Counting what projects have, in the transaction that changes it: so usage cannot drift, and no quota can be overrun."""
+"""Counting what projects have, in the transaction that changes it: usage cannot drift, no quota can be overrun."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """nova-compute: runs the guests of this machine for the conductor.
 
-It keeps no record of its own. When it has come up, or the conductor has, it says which guests there are, is told which belong
-there, and destroys the rest; between, it does what it is asked and says what guests do by themselves.
+It keeps no record of its own. When it has come up, or the conductor has, it says which guests there are, is told which
+belong there, and destroys the rest; between, it does what it is asked and says what guests do by themselves.
 """
 
 from __future__ import annotations

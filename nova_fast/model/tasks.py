@@ -1,7 +1,7 @@
 """What the conductor asks of the other daemons, what they answer, and what they report.
 
-Each message says everything the receiver needs, because a daemon reads no store. Receivers are idempotent: they are told
-the wanted state, and doing it twice is doing it once. Results are plain messages; what fails raises a
+Each message says everything the receiver needs, because a daemon reads no store. Receivers are idempotent: they are
+told the wanted state, and doing it twice is doing it once. Results are plain messages; what fails raises a
 :class:`~nova_fast.model.errors.NovaFastError` that travels as a Failure.
 """
 

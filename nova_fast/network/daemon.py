@@ -1,4 +1,4 @@
-"""nova-network: keeps this machine's networks as the conductor says they should be, and answers guests at 169.254.169.254."""
+"""nova-network: keeps this machine's networks as the conductor wants them, and answers guests at 169.254.169.254."""
 
 from __future__ import annotations
 

@@ -15,9 +15,8 @@ from nova_fast.model.errors import NovaFastError
 from nova_fast.model.events import Event
 from nova_fast.model.tasks import Done, ReleaseClaims, SelectHosts, ServiceReport
 from nova_fast.queries.claims import claims, hosts_with_usage
+from nova_fast.queries.reading import OpenStore, open_when_made
 from nova_fast.scheduler.select import Scheduler
-from nova_fast.state.opening import open_when_made
-from nova_fast.state.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ class Daemon:
         self._config = config
         self._scheduler = Scheduler(config.scheduler, random.Random())
         self._peer = local_peer("scheduler", config)
-        self._store: Store | None = None
+        self._store: OpenStore | None = None
 
     async def run(self, stop: asyncio.Event) -> int:
         """Serve until ``stop`` is set."""

@@ -57,9 +57,7 @@ class World:
         return {"server": {key: value for key, value in server.items() if value is not ...}}
 
     def post(self, client: Client | None = None, version: str = "2.96", **fields: Any) -> Reply:
-        return (client or self.member).post(
-            "compute", "/v2.1/servers", json=self.body(**fields), microversion=version
-        )
+        return (client or self.member).post("compute", "/v2.1/servers", json=self.body(**fields), microversion=version)
 
     def create(self, client: Client | None = None, version: str = "2.96", **fields: Any) -> str:
         """A server that has been accepted; its id."""
@@ -108,6 +106,13 @@ class World:
     def count(self) -> int:
         with self.cloud.store.snapshot() as snapshot:
             return snapshot.size(tables.SERVERS)
+
+
+def message(reply: Any) -> str:
+    """The sentence of an error body of the compute API, which has one key and says its code again."""
+    (problem,) = reply.json.values()
+    assert problem["code"] == reply.status
+    return str(problem["message"])
 
 
 def _image(image_id: str, virtual_size: int) -> Image:

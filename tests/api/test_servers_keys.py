@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.api.server_world import IMAGE_ID, World
 
 if TYPE_CHECKING:
@@ -25,7 +26,15 @@ SHOWN = {
 ADMIN_ALWAYS = {"OS-EXT-SRV-ATTR:host", "OS-EXT-SRV-ATTR:hypervisor_hostname", "OS-EXT-SRV-ATTR:instance_name"}
 ADMIN_SINCE_2_3 = {
     f"OS-EXT-SRV-ATTR:{name}"
-    for name in ("reservation_id", "launch_index", "hostname", "kernel_id", "ramdisk_id", "root_device_name", "user_data")
+    for name in (
+        "reservation_id",
+        "launch_index",
+        "hostname",
+        "kernel_id",
+        "ramdisk_id",
+        "root_device_name",
+        "user_data",
+    )
 }
 #: version → (keys of every view, keys of show and update only, keys of show and detail for an admin, for a member)
 STEPS: dict[str, tuple[set[str], set[str], set[str], set[str]]] = {

@@ -37,7 +37,9 @@ def assert_nothing_leaks(reader: Reader) -> None:
     for server in servers.values():
         if server.host:
             claim = claim_of(server.flavor)
-            for name, amount in zip(("vcpus", "ram_mib", "disk_gib"), (claim.vcpus, claim.ram_mib, claim.disk_gib), strict=True):
+            for name, amount in zip(
+                ("vcpus", "ram_mib", "disk_gib"), (claim.vcpus, claim.ram_mib, claim.disk_gib), strict=True
+            ):
                 taken[server.host, name] += amount
             taken[server.host, "servers"] += 1
     for usage in reader.scan(tables.HOST_USAGE):
@@ -53,7 +55,9 @@ def assert_nothing_leaks(reader: Reader) -> None:
     addresses = sorted((p.network_id, ip.ip_address) for p in ports for ip in p.fixed_ips)
     assert len(addresses) == len(set(addresses))
 
-    assert {row.server_id for row in reader.scan(tables.USER_DATA)} == {s.id for s in servers.values() if s.has_user_data}
+    assert {row.server_id for row in reader.scan(tables.USER_DATA)} == {
+        s.id for s in servers.values() if s.has_user_data
+    }
     assert {row.server_id for row in reader.scan(tables.SERVER_ACTIONS)} <= servers.keys()
 
     workflows = {row.server_id: row for row in reader.scan(tables.WORKFLOWS)}

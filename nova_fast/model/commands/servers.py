@@ -80,7 +80,7 @@ class UpdateServer(Message, frozen=True):
     caller: Caller
     server_id: str
     name: str | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
     hostname: str | UnsetType = UNSET
     disk_config: str | UnsetType = UNSET
     access_ip_v4: str | UnsetType = UNSET

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.unit.recount import assert_nothing_leaks, assert_nothing_left
-
 from nova_fast.commands.hosts import record_host_report, record_host_up
 from nova_fast.commands.registry import load_all, run
 from nova_fast.conductor.engine import Engine, message_of
@@ -41,6 +39,7 @@ from nova_fast.queries.ports import server_ports
 from nova_fast.state import schema as tables
 from nova_fast.state.testing import MemoryStore
 from nova_fast.state.transaction import Transaction
+from tests.unit.recount import assert_nothing_leaks, assert_nothing_left
 
 ALICE = Caller(user_id="alice", project_id="a" * 32, roles=("member", "reader"))
 BOB = Caller(user_id="bob", project_id="b" * 32, roles=("member", "reader"))
@@ -79,7 +78,9 @@ class Cloud:
         self.events: list[Event] = []
         self.guests: dict[str, str] = {}  # server → host, as the computes would have them
         self.commit(self._furnish)
-        self.network_id = self.run(CreateNetworks(caller=ALICE, networks=(NewNetwork(name="blue"),))).networks[0].network.id
+        self.network_id = (
+            self.run(CreateNetworks(caller=ALICE, networks=(NewNetwork(name="blue"),))).networks[0].network.id
+        )
         subnet = NewSubnet(network_id=self.network_id, ip_version=4, cidr="10.0.0.0/24")
         self.run(CreateSubnets(caller=ALICE, subnets=(subnet,)))
 
@@ -88,8 +89,10 @@ class Cloud:
         tx.put(
             tables.IMAGES,
             Image(
-                id=IMAGE_ID, name="tiny", project_id=ALICE.project_id, status=ImageStatus.ACTIVE, visibility=Visibility.PUBLIC,
-                created_at_us=1, updated_at_us=1, size=1, virtual_size=GIB, disk_format="qcow2", container_format="bare",
+                id=IMAGE_ID, name="tiny", project_id=ALICE.project_id, status=ImageStatus.ACTIVE,
+                visibility=Visibility.PUBLIC,
+                created_at_us=1, updated_at_us=1, size=1, virtual_size=GIB, disk_format="qcow2",
+                container_format="bare",
             ),
         )  # fmt: skip
         for host in ("h1", "h2"):

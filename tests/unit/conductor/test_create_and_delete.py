@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.unit.conductor.player import ADMIN, ALICE, Cloud, resources
-from tests.unit.recount import assert_nothing_left
 
 from nova_fast.commands.hosts import record_host_report
 from nova_fast.model.commands.hosts import UpdateComputeService
@@ -18,6 +16,8 @@ from nova_fast.model.states import PowerState, TaskState, VmState
 from nova_fast.model.tasks import Done, FilterCount, GuestState, HostReport, Placement
 from nova_fast.state import schema as tables
 from nova_fast.state.testing import memory_store
+from tests.unit.conductor.player import ADMIN, ALICE, Cloud, resources
+from tests.unit.recount import assert_nothing_left
 
 CREATE_STEPS = ("schedule", "network", "spawn")
 
@@ -250,7 +250,10 @@ def test_an_undo_that_waits_ends_when_its_host_goes_down_but_a_spawn_goes_on_wai
     cloud.answer(cloud.next("network"))
     cloud.fail(cloud.next("spawn"))
     cloud.host_up("h1", False)
-    assert [(t.server_id, t.step) for t in cloud.pending if cloud.waits(t)] == [(spawning, "spawn"), (undone, "schedule")]
+    assert [(t.server_id, t.step) for t in cloud.pending if cloud.waits(t)] == [
+        (spawning, "spawn"),
+        (undone, "schedule"),
+    ]
 
 
 def test_a_host_that_an_admin_forced_down_is_not_waited_for(cloud: Cloud) -> None:
@@ -281,9 +284,7 @@ def test_a_task_that_everybody_has_lost_fails_behind_its_deadline(cloud: Cloud) 
     assert cloud.server(server_id).host == "h2"
 
 
-def test_a_defect_in_a_recipe_ends_in_error_and_not_in_a_loop(
-    cloud: Cloud, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_defect_in_a_recipe_ends_in_error_and_not_in_a_loop(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
     broken, fine = cloud.create(name="broken"), cloud.create(name="fine")
     for _ in range(4):
         cloud.answer(cloud.next())

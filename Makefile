@@ -1,0 +1,50 @@
+# Everything a person or CI does with a checkout. `make help` lists it.
+
+VENV ?= .venv
+# SETUP=: skips the set-up where another environment is given with VENV.
+SETUP ?= tools/setup
+VENV_PYTHON := $(VENV)/bin/python
+# The cloud makes bridges, namespaces and virtual machines: that takes root.
+AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up down test check format bench bench-quick record-layout clean
+
+help: ## say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: ## install what is missing, make .venv and build the extensions
+	@$(SETUP)
+
+up: setup ## start the cloud and boot a server named demo in it
+	@$(AS_ROOT) $(VENV_PYTHON) tools/up.py
+
+down: ## stop everything and leave nothing but var/
+	@if [ -x $(VENV)/bin/nova-fast ]; then $(AS_ROOT) $(VENV)/bin/nova-fast down --all; else echo "there is no $(VENV): nothing of ours can be running"; fi
+
+test: setup ## run all tests
+	@$(AS_ROOT) $(VENV_PYTHON) -m pytest
+
+check: setup ## format, lint, types, import directions, tidy
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports --no-logo
+	$(VENV_PYTHON) -m pytest -q tests/unit/test_tidy.py tests/unit/test_record_layout.py
+
+format: setup ## put the code into shape
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: setup ## run all benchmarks, print RESULT lines
+	@$(AS_ROOT) $(VENV_PYTHON) -m bench
+
+bench-quick: setup ## the same with small numbers, in about a minute
+	@$(AS_ROOT) $(VENV_PYTHON) -m bench --quick
+
+record-layout: setup ## write down the fields of new records
+	$(VENV_PYTHON) tools/record_layout.py --update
+
+clean: ## remove what was built; var/ stays
+	rm -rf $(VENV) build dist *.egg-info nova_fast/_ext/*.so nova_fast/_ext/*.c _ext/*.c .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks
+	find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +

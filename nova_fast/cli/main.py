@@ -1,0 +1,139 @@
+"""``nova-fast``: reads the command line and calls the one module that the command needs."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, cast
+
+from nova_fast import __version__
+from nova_fast.config import Config, ConfigError, load
+from nova_fast.model.errors import NovaFastError
+
+DEFAULT_CONFIG_FILE = "nova-fast.toml"
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+_HELP = {
+    "conductor": "run the conductor in the foreground: the one writer of the store",
+    "scheduler": "run the scheduler in the foreground",
+    "network": "run the network daemon of this host in the foreground",
+    "compute": "run the compute daemon of this host in the foreground",
+    "api": "run one API worker in the foreground",
+}
+_EPILOG = f"""\
+The configuration is one TOML file: --config, else $NOVA_FAST_CONFIG, else ./{DEFAULT_CONFIG_FILE} if there is one, else
+the defaults, which need no file. State, logs, credentials: the folder state_dir (./var).
+"""
+
+
+class _DaemonMain(Protocol):
+    def __call__(self, config: Config, **options: object) -> int: ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 done, 1 failed, 2 wrong usage or configuration."""
+    options = parser().parse_args(arguments)
+    if options.command == "version":
+        print(f"nova-fast {__version__}")
+        return 0
+    try:
+        config_file = find_config_file(options.config)
+        return _run(options, load(config_file), config_file)
+    except ConfigError as e:
+        return _fail(str(e), None, EXIT_USAGE)
+    except NovaFastError as e:
+        return _fail(e.message, e.hint, EXIT_FAILED)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line as argparse knows it."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--config", metavar="FILE", help="the configuration file (TOML)")
+    top = argparse.ArgumentParser(
+        prog="nova-fast",
+        description="A whole compute cloud on this machine.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = top.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    up = commands.add_parser("up", parents=[common], help="start the cloud, return when the API answers")
+    up.add_argument("--foreground", action="store_true", help="stay, as a service manager wants it")
+    down = commands.add_parser("down", parents=[common], help="stop the daemons; guests go on running")
+    down.add_argument("--all", action="store_true", help="also shut down guests, remove networks, stop our libvirtd")
+    commands.add_parser("status", parents=[common], help="show the daemons; exit code 0 only when all are up")
+    for name, text in _HELP.items():
+        daemon = commands.add_parser(name, parents=[common], help=text)
+        if name == "api":
+            daemon.add_argument("--worker", type=_count, metavar="N", help="which worker this is, from 0")
+        if name in ("compute", "network"):
+            daemon.add_argument("--teardown", action="store_true", help="remove all it made on this machine, and end")
+    commands.add_parser("version", help="print the version")
+    supervise = commands.add_parser("supervise", parents=[common])  # what `up` runs in the background
+    supervise.add_argument("name", choices=("cloud", "libvirt-host"))
+    return top
+
+
+def find_config_file(given: str | None) -> str | None:
+    """The configuration file to read; ``None`` when the defaults do."""
+    if given is not None:
+        return given
+    if from_environment := os.environ.get("NOVA_FAST_CONFIG"):
+        return from_environment
+    return DEFAULT_CONFIG_FILE if Path(DEFAULT_CONFIG_FILE).exists() else None
+
+
+def _run(options: argparse.Namespace, config: Config, config_file: str | None) -> int:
+    if options.command in _HELP:
+        return _run_daemon(options, config)
+    from nova_fast.cli import lifecycle
+
+    cloud = lifecycle.Cloud(config, config_file)
+    if options.command == "up":
+        return lifecycle.up(cloud, foreground=options.foreground)
+    if options.command == "down":
+        return lifecycle.down(cloud, everything=options.all)
+    if options.command == "supervise":
+        return lifecycle.supervise(cloud, options.name)
+    assert options.command == "status"
+    from nova_fast.cli.status import status
+
+    return status(cloud)
+
+
+def _run_daemon(options: argparse.Namespace, config: Config) -> int:
+    for folder in (config.state_path, config.run_path, config.log_path):
+        folder.mkdir(parents=True, exist_ok=True)
+    module = importlib.import_module(f"nova_fast.{options.command}.daemon")
+    daemon = cast(_DaemonMain, module.main)
+    if getattr(options, "teardown", False):
+        return daemon(config, teardown=True)
+    if getattr(options, "worker", None) is not None:
+        return daemon(config, worker=options.worker)
+    return daemon(config)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
+
+
+def _fail(message: str, hint: str | None, code: int) -> int:
+    print(f"nova-fast: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

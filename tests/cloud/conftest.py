@@ -1,0 +1,176 @@
+"""A real cloud for tests: real daemons, real libvirt and QEMU, real bridges, the real openstack CLI.
+
+Each cloud has its own folder, ports, bridge and addresses, so it disturbs neither another test nor a cloud that a
+person runs on this machine. Whatever a test started is ended by what was written down when it was started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+COMMAND_TIMEOUT_S = 180
+GUEST_BOOT_TIMEOUT_S = 240
+T = TypeVar("T")
+
+
+def wait_for(what: str, look: Callable[[], T | None], timeout_s: float, every_s: float = 0.2) -> T:
+    """Look again and again until there is something to see."""
+    end = time.monotonic() + timeout_s
+    while True:
+        found = look()
+        if found:
+            return found
+        if time.monotonic() > end:
+            pytest.fail(f"{what}: not within {timeout_s:g} s")
+        time.sleep(every_s)
+
+
+def run(*arguments: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S, **options: Any) -> str:
+    """Run a command; its standard output. Fails the test with both outputs when it fails."""
+    done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout_s, check=False, **options)
+    if check and done.returncode != 0:
+        pytest.fail(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
+    return done.stdout
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens now."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
+
+
+class Cloud:
+    """One cloud, driven as its owner would."""
+
+    def __init__(self, folder: Path, number: int, **compute: Any) -> None:
+        self.folder = folder
+        self.state = folder / "var"
+        self.config = folder / "nova-fast.toml"
+        self.external_bridge = f"nft{number}ext"
+        self.ports = dict(zip(("identity", "compute", "image", "network", "placement"), free_ports(5), strict=True))
+        compute = {"driver": "libvirt", "reserved_ram_mib": 0, **compute}
+        network = {"external_bridge": self.external_bridge, "external_cidr": f"172.30.{number}.0/24"}
+        if compute["driver"] == "fake":
+            network = {"driver": "fake"}
+        sections = {"api": {f"{face}_port": port for face, port in self.ports.items()}}
+        sections |= {"compute": compute, "network": network, "hub": {"heartbeat_s": 1, "down_after_s": 5}}
+        lines = [f"state_dir = {json.dumps(str(self.state))}", f'host = "host{number}"']
+        for section, options in sections.items():
+            lines += ["", f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    # ------------------------------------------------------------------ the cloud
+    def nova_fast(self, *arguments: str, check: bool = True) -> str:
+        return run(
+            sys.executable, "-m", "nova_fast.cli.main", *arguments, "--config", str(self.config),
+            check=check, cwd=self.folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+
+    def up(self) -> None:
+        self.nova_fast("up")
+
+    def down(self, *, everything: bool = True) -> None:
+        self.nova_fast("down", *(["--all"] if everything else []))
+
+    def daemons(self) -> dict[str, int]:
+        """name → process id of the daemons that run."""
+        status = json.loads((self.state / "run" / "cloud.json").read_text())
+        return {program["name"]: program["identity"]["pid"] for program in status["programs"] if program["identity"]}
+
+    def kill(self, daemon: str) -> None:
+        """Kill a daemon as a crash would, and wait until it is back under another process id."""
+        old = self.daemons()[daemon]
+        os.kill(old, signal.SIGKILL)
+        wait_for(f"{daemon} is back", lambda: self.daemons().get(daemon) not in (None, old), 30)
+
+    def log(self, daemon: str) -> str:
+        return (self.state / "log" / f"{daemon}.log").read_text()
+
+    # ------------------------------------------------------------------ the user
+    def environment(self) -> dict[str, str]:
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("OS_")}
+        return {**clean, "OS_CLIENT_CONFIG_FILE": str(self.state / "clouds.yaml"), "OS_CLOUD": "nova-fast"}
+
+    def text(self, *arguments: str, check: bool = True) -> str:
+        """What the openstack CLI prints."""
+        return run(str(BIN / "openstack"), *arguments, check=check, env=self.environment())
+
+    def openstack(self, *arguments: str) -> Any:
+        """The same as JSON."""
+        return json.loads(self.text(*arguments, "-f", "json"))
+
+    def refused(self, *arguments: str) -> str:
+        """What the CLI says of a command that must fail."""
+        done = subprocess.run(
+            [str(BIN / "openstack"), *arguments], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
+            check=False, env=self.environment(),
+        )  # fmt: skip
+        assert done.returncode != 0, f"{arguments} should have been refused:\n{done.stdout}"
+        return done.stderr + done.stdout
+
+    def console(self, server: str) -> str:
+        return self.text("console", "log", "show", server)
+
+    def ssh(self, network_id: str, address: str, key: Path, command: str, *, check: bool = True) -> str:
+        """Run a command in a guest, from the router of its network."""
+        return run(
+            "ip", "netns", "exec", f"nf-{network_id}", "ssh", "-i", str(key), "-o", "StrictHostKeyChecking=no",
+            "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10",
+            "-o", "BatchMode=yes", f"root@{address}", command, check=check, timeout_s=60,
+        )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def guest_image() -> Path:
+    """The small guest image, built once for a checkout."""
+    given = os.environ.get("NOVA_FAST_TEST_IMAGE")
+    if given:
+        return Path(given)
+    return Path(run(str(ROOT / "tools" / "build-guest-image"), timeout_s=600).strip().splitlines()[-1])
+
+
+@pytest.fixture(scope="session")
+def can_run_guests() -> None:
+    """Skip where guests cannot run at all."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    for program in ("qemu-system-x86_64", "libvirtd", "dnsmasq", "nft"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not installed")
+
+
+_numbers = iter(range(200, 250))
+
+
+@contextlib.contextmanager
+def new_cloud(**compute: Any) -> Iterator[Cloud]:
+    """A cloud in a folder of its own that QEMU's user can reach; gone afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="nf-test-", dir="/var/tmp"))  # QEMU's user must reach it
+    folder.chmod(0o755)
+    cloud = Cloud(folder, next(_numbers), **compute)
+    try:
+        yield cloud
+    finally:
+        cloud.nova_fast("down", "--all", check=False)
+        kept = os.environ.get("NOVA_FAST_KEEP_TEST_CLOUDS")
+        if not kept:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,193 @@
+"""The dispatcher and the network synchronisation: peers that are away, late, wrong, or replaced."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from nova_fast.conductor import dispatcher as dispatcher_module
+from nova_fast.conductor import network_sync
+from nova_fast.model.base import Message
+from nova_fast.model.errors import BadRequest, Unavailable
+from nova_fast.model.states import VmState
+from nova_fast.model.tasks import (
+    ApplyNetworks,
+    NetworksApplied,
+    Placement,
+    SelectHosts,
+    Selection,
+    SpawnGuest,
+)
+from nova_fast.state import schema as tables
+from nova_fast.state.testing import memory_store
+from tests.unit.conductor.player import Cloud
+from tests.unit.conductor.rig import Hub, Rig
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with memory_store() as store:
+        yield Cloud(store)
+
+
+@pytest.fixture(autouse=True)
+def _brisk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dispatcher_module, "AGAIN_S", 0.02)
+    monkeypatch.setattr(network_sync, "RETRY_S", 0.02)
+    monkeypatch.setattr(network_sync, "LOOK_S", 0.05)
+
+
+# ---------------------------------------------------------------------- peers that are away or wrong
+@pytest.mark.parametrize("away", ["scheduler", "network@h1", "compute@h1"])
+def test_a_task_of_a_peer_that_is_away_fails_at_its_deadline(cloud: Cloud, away: str) -> None:
+    async def story() -> None:
+        rig = Rig(cloud, task_timeout_s=0.6)
+        del rig.hub.peers[away]
+        if away != "scheduler":  # no other host to try
+            cloud.commit(lambda tx: tx.delete(tables.HOSTS, "h2"))
+        async with rig.running():
+            server_id = await rig.create()
+            took_s = await rig.until(lambda: (s := rig.server(server_id)) is not None and s.vm_state is VmState.ERROR)
+            assert took_s < 4
+            assert cloud.server(server_id).fault is not None
+
+    asyncio.run(story())
+
+
+def test_a_network_daemon_that_comes_back_in_time_is_enough(cloud: Cloud) -> None:
+    async def story() -> None:
+        rig = Rig(cloud)
+        network = rig.hub.peers.pop("network@h1")
+        async with rig.running():
+            server_id = await rig.create()
+            await asyncio.sleep(0.2)
+            rig.hub.peers["network@h1"] = network
+            rig.dispatcher.networks.renew("h1")
+            await rig.state(server_id, VmState.ACTIVE)
+
+    asyncio.run(story())
+
+
+def test_a_network_that_fails_again_and_again_is_logged_once(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
+    broken = True
+
+    async def story() -> None:
+        rig = Rig(cloud)
+
+        async def network(message: Message) -> Message:
+            assert isinstance(message, ApplyNetworks)
+            failed = {spec.id: "no bridge" for spec in message.networks} if broken else {}
+            return NetworksApplied(host=message.host, generation=message.generation, failed=failed)
+
+        nonlocal broken
+        rig.hub.peers["network@h1"] = network
+        async with rig.running():
+            server_id = await rig.create()
+            await rig.state(server_id, VmState.ERROR)
+            fault = cloud.server(server_id).fault
+            assert fault is not None
+            assert "no bridge" in fault.message
+            tried = len(rig.hub.calls)
+            await rig.until(lambda: len(rig.hub.calls) > tried)  # it is tried on
+            broken = False
+            await rig.until(lambda: "as they should be again" in caplog.text)
+
+    caplog.set_level("INFO")
+    asyncio.run(story())
+    assert 1 <= sum("no bridge" in record.getMessage() for record in caplog.records) <= 3
+
+
+def test_the_answer_of_a_network_daemon_that_is_gone_does_not_count_for_the_new_one(cloud: Cloud) -> None:
+    async def story() -> None:
+        rig = Rig(cloud)
+        told: list[int] = []
+
+        async def network(message: Message) -> Message:
+            assert isinstance(message, ApplyNetworks)
+            told.append(message.generation)
+            if len(told) == 1:
+                rig.dispatcher.networks.renew("h1")  # a new process has said hello meanwhile
+            return await Hub.network(rig.hub, message)
+
+        rig.hub.peers["network@h1"] = network
+        async with rig.running():
+            await rig.state(await rig.create(), VmState.ACTIVE)
+            assert len(told) >= 2
+            assert told[0] == told[1]
+
+    asyncio.run(story())
+
+
+def test_a_request_that_the_scheduler_cannot_take_does_not_spoil_the_others(cloud: Cloud) -> None:
+    async def story() -> None:
+        rig = Rig(cloud)
+        spoiled = ""
+
+        async def scheduler(message: Message) -> Message:
+            assert isinstance(message, SelectHosts)
+            if any(request.server_id == spoiled for request in message.requests):
+                raise BadRequest("less than nothing")
+            return await Hub.scheduler(rig.hub, message)
+
+        rig.hub.peers.pop("scheduler")
+        async with rig.running():
+            ids = await asyncio.gather(*(rig.create() for _ in range(4)))
+            spoiled = ids[2]
+            rig.hub.peers["scheduler"] = scheduler
+            for server_id in ids:
+                await rig.state(server_id, VmState.ERROR if server_id == spoiled else VmState.ACTIVE)
+
+    asyncio.run(story())
+
+
+@pytest.mark.parametrize("code", ["queue_full", "hub_closed"])
+def test_trouble_at_our_own_end_of_the_hub_is_not_held_against_the_host(cloud: Cloud, code: str) -> None:
+    async def story() -> None:
+        rig = Rig(cloud)
+        left = 3
+
+        async def compute(message: Message) -> Message:
+            nonlocal left
+            left -= 1
+            if left >= 0:
+                raise Unavailable("no", code=code)
+            return await Hub.compute(rig.hub, message)
+
+        rig.hub.peers["compute@h1"] = compute
+        async with rig.running():
+            await rig.state(await rig.create(), VmState.ACTIVE)
+
+    asyncio.run(story())
+
+
+def test_a_conductor_that_ends_gives_nothing_up_and_the_next_one_goes_on(cloud: Cloud) -> None:
+    async def first() -> str:
+        rig = Rig(cloud)
+        rig.hub.peers.pop("compute@h1")
+        async with rig.running():
+            server_id = await rig.create()
+            await rig.until(lambda: any(isinstance(message, SpawnGuest) for _, message in rig.hub.calls))
+        return server_id
+
+    async def second(server_id: str) -> None:
+        assert cloud.server(server_id).vm_state is VmState.BUILDING
+        async with Rig(cloud).running() as rig:
+            await rig.state(server_id, VmState.ACTIVE)
+
+    asyncio.run(second(asyncio.run(first())))
+
+
+def test_a_scheduler_that_answers_nonsense_fails_only_what_it_was_asked(cloud: Cloud) -> None:
+    async def story() -> None:
+        rig = Rig(cloud)
+
+        async def scheduler(_message: Message) -> Message:
+            return Selection(placements=(Placement(server_id="somebody", host="h1"),))
+
+        rig.hub.peers["scheduler"] = scheduler
+        async with rig.running():
+            await rig.state(await rig.create(), VmState.ERROR)
+
+    asyncio.run(story())

@@ -1,0 +1,147 @@
+"""What daemons say by themselves: only of their own host, and what silence means."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nova_fast.conductor.engine import Engine
+from nova_fast.conductor.reports import Reports
+from nova_fast.conductor.writer import Writer
+from nova_fast.hub.contracts import decoder_of
+from nova_fast.model.commands import RESULTS
+from nova_fast.model.errors import Forbidden
+from nova_fast.model.states import PowerState, VmState
+from nova_fast.model.tasks import (
+    GuestChanged,
+    GuestInventory,
+    HostReport,
+    MetadataRequest,
+    ServiceReport,
+    WantedGuests,
+)
+from nova_fast.state import schema as tables
+from nova_fast.state.testing import memory_store
+from tests.unit.conductor.player import Cloud, resources
+
+ID = b"\0" * 16
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with memory_store() as store:
+        yield Cloud(store)
+
+
+def play(cloud: Cloud, story: Callable[[Reports], Awaitable[None]], up: tuple[str, ...] = ()) -> None:
+    """Run a story with the reports of a conductor at whose hub these peers are up."""
+
+    async def run() -> None:
+        engine = Engine(60)
+        writer = Writer(cloud.store.store, engine, decoder_of(RESULTS).decode)
+        hub: Any = SimpleNamespace(peers=lambda: {name: SimpleNamespace(up=True) for name in up})
+        writer.start()
+        try:
+            await story(Reports(cloud.store.store, writer, engine, hub, lambda: 1 << 60))
+            for _ in range(200):
+                await asyncio.sleep(0.005)
+                if not asyncio.all_tasks() - {asyncio.current_task()}:
+                    break
+        finally:
+            await asyncio.to_thread(writer.stop)
+            await asyncio.sleep(0)
+
+    asyncio.run(run())
+
+
+def up(cloud: Cloud, host: str) -> bool:
+    return cloud.store.read(lambda r: r.need(tables.HOSTS, host, "Host")).up
+
+
+def test_a_daemon_speaks_only_of_its_own_host(cloud: Cloud) -> None:
+    server_id = cloud.active()
+
+    async def story(reports: Reports) -> None:
+        report = HostReport(host="h1", zone="nova", resources=resources())
+        changed = GuestChanged(host="h1", server_id=server_id, power_state=PowerState.SHUTDOWN)
+        for peer in ("compute@h2", "network@h1", "api.h1.1", "scheduler"):
+            with pytest.raises(Forbidden):
+                await reports.host_report(peer, report, ID)
+            with pytest.raises(Forbidden):
+                await reports.guest_changed(peer, changed, ID)
+            with pytest.raises(Forbidden):
+                await reports.guest_inventory(peer, GuestInventory(host="h1", guests=()), ID)
+            with pytest.raises(Forbidden):
+                await reports.service_report(
+                    peer, ServiceReport(name="network@h3", binary="nova-network", host="h3", zone="internal"), ID
+                )
+        assert cloud.server(server_id).vm_state is VmState.ACTIVE
+        await reports.guest_changed("compute@h1", changed, ID)
+        assert cloud.server(server_id).vm_state is VmState.STOPPED
+
+    play(cloud, story)
+
+
+def test_metadata_is_given_only_to_the_host_of_the_port(cloud: Cloud) -> None:
+    server_id = cloud.active()
+    request = MetadataRequest(
+        network_id=cloud.network_id,
+        address=cloud.ports(server_id)[0].fixed_ips[0].ip_address,
+        method="GET",
+        path="/latest/meta-data/instance-id",
+    )
+
+    async def story(reports: Reports) -> None:
+        for peer in ("network@h2", "compute@h1", "api.h1.1"):
+            with pytest.raises(Forbidden):
+                reports.metadata_request(peer, request, ID)
+        assert reports.metadata_request("network@h1", request, ID).status == 200  # type: ignore[attr-defined]
+
+    play(cloud, story)
+
+
+def test_an_inventory_says_nothing_of_what_its_host_told_since_it_connected(cloud: Cloud) -> None:
+    server_id = cloud.active()
+
+    async def story(reports: Reports) -> None:
+        reports._now_us = lambda: 1  # it connected long ago
+        reports.peer_up_or_down("compute@h1", up=True)
+        reports._now_us = lambda: 1 << 60
+        answer = await reports.guest_inventory("compute@h1", GuestInventory(host="h1", guests=()), ID)
+        assert answer == WantedGuests(server_ids=(server_id,))
+        assert cloud.server(server_id).vm_state is VmState.ACTIVE
+        reports.peer_up_or_down("compute@h1", up=True)  # connected again, and the guest is still not there
+        await reports.guest_inventory("compute@h1", GuestInventory(host="h1", guests=()), ID)
+        assert cloud.server(server_id).vm_state is VmState.STOPPED
+
+    play(cloud, story)
+
+
+def test_who_has_not_come_back_since_the_conductor_began_is_down_and_not_waited_for(cloud: Cloud) -> None:
+    server_id = cloud.active()
+    cloud.delete(server_id)
+    assert [task.step for task in cloud.pending] == ["destroy"]
+
+    async def story(reports: Reports) -> None:
+        reports.missing_are_down()
+
+    play(cloud, story, up=("compute@h2",))
+    assert (up(cloud, "h1"), up(cloud, "h2")) == (False, True)
+    assert cloud.find(server_id) is None
+
+
+def test_a_host_goes_down_and_comes_back(cloud: Cloud) -> None:
+    async def down(reports: Reports) -> None:
+        reports.peer_up_or_down("compute@h1", up=False)
+
+    async def back(reports: Reports) -> None:
+        reports.peer_up_or_down("compute@h1", up=True)
+
+    play(cloud, down)
+    assert not up(cloud, "h1")
+    play(cloud, back)
+    assert up(cloud, "h1")
