@@ -47,7 +47,7 @@ def _libvirtd(config: Config) -> tuple[str, ...]:
     libvirtd = _binary("libvirtd")
     if choose_virt_type(read_virt_facts(config.compute.virt_type)) == "kvm":
         return (libvirtd,)
-    return (sys.executable, "-P", "-m", "nova_fast.cli.hidden_kvm", libvirtd)
+    return (sys.executable, "-P", "-m", "nova_fast.cli.hidden_kvm", str(config.run_path / "dev"), libvirtd)
 
 
 def local_sockets(uri: str) -> tuple[str, ...]:
