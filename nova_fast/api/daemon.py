@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import logging
 import socket
+import sys
 from collections.abc import Iterator
 
 import uvicorn
 
 from nova_fast.api.app import FACES, build_app, port_of
+from nova_fast.api.framework.log import access_log
 from nova_fast.api.framework.request import Services
+from nova_fast.api.http_protocol import BoundedProtocol
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
 from nova_fast.hub.local import local_peer
@@ -83,7 +86,7 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
     server = _Server(
         uvicorn.Config(
             app,
-            http="httptools",
+            http=BoundedProtocol,
             loop="none",
             lifespan="off",
             log_config=None,
@@ -97,6 +100,7 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
         )
     )
     settle_memory()
+    access_log.open(sys.stderr)
     serving = asyncio.ensure_future(server.serve(sockets=sockets))
     log.info("nova-api worker %d serves on %s", worker, config.api.listen)
     try:
@@ -108,6 +112,7 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
     finally:
         server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
+        access_log.close()
         await peer.close()
         store.close()
     return 0

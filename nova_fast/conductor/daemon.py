@@ -41,7 +41,7 @@ def main(config: Config) -> int:
         try:
             store = Store.open(config.store_path)
         except StoreError as error:
-            log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+            log.error("%s", error)
             return 1
         try:
             return await Conductor(config, store).run(stop)

@@ -124,7 +124,7 @@ class Writer:
                 tasks = self._engine.advance_ready(tx)
                 committed = Committed(generation=tx.generation(), tasks=tasks)
         except Unavailable as error:
-            log.error("a batch of %d could not be written: %s", len(batch), error)  # noqa: TRY400 - no defect of ours
+            log.error("a batch of %d could not be written: %s", len(batch), error)
             refused = Unavailable("The state cannot be written now.", code="store_write_failed", hint="try again later")
             outcomes, committed = [refused for _ in batch], None
         except StoreError as error:

@@ -12,7 +12,7 @@ ServerAddress = tuple[str, int, str]
 
 def server_ports(reader: Reader, server_id: str) -> list[Port]:
     """The ports of a server in the order of its network cards."""
-    return list(reader.scan_index(tables.PORTS_BY_DEVICE, server_id))
+    return reader.select(tables.PORTS_BY_DEVICE, server_id)
 
 
 def server_addresses(
@@ -24,7 +24,7 @@ def server_addresses(
     """
     known = {} if names is None else names
     addresses: dict[str, list[ServerAddress]] = {}
-    for port in reader.scan_index(tables.PORTS_BY_DEVICE, server_id):
+    for port in reader.select(tables.PORTS_BY_DEVICE, server_id):
         name = known.get(port.network_id)
         if name is None:
             name = known[port.network_id] = network_name(reader, port.network_id)

@@ -25,6 +25,7 @@ class Reader:
         self._txn = txn
         self._databases = databases
         self._meta = databases["meta"]
+        self._cursors: dict[str, lmdb.Cursor] = {}  # of select(); they end with the transaction
 
     def get(self, table: Table[R], key: str | Key) -> R | None:
         """The record with this key, or None."""
@@ -62,7 +63,9 @@ class Reader:
         reverse: bool = False,
     ) -> Iterator[R]:
         """Records in the order of their keys, those that begin with ``prefix``, behind ``after`` (exclusive)."""
-        begin = encode_key(prefix) if prefix else b""
+        begin = _prefix(prefix)
+        if begin is None:
+            return
         position = None if after is None else table.primary(after)
         for _key, value in self._walk(table.name, begin, position, limit, reverse):
             yield table.decode(value)
@@ -76,19 +79,50 @@ class Reader:
         reverse: bool = False,
     ) -> Iterator[R]:
         """Records in the order of an index, behind the record ``after`` (exclusive)."""
-        begin = encode_key(prefix) if prefix else b""
+        begin = _prefix(prefix)
+        if begin is None:
+            return
         position = None
         if after is not None:
             entries = index.entries(after, index.table.primary(index.table.key(after)))
             last = min if reverse else max
             position = last((entry for entry in entries if entry.startswith(begin)), default=None)
             assert position is not None, f"{index.name}: the record to go on behind is not in this part of the index"
+        table = index.table
+        get, database, decode = self._txn.get, self._databases[table.name], table.decode
         for _key, primary in self._walk(index.name, begin, position, limit, reverse):
-            yield self._record(index.table, primary)
+            raw = get(primary, db=database)
+            assert raw is not None, f"an index entry of {table.name} leads nowhere"
+            yield decode(raw)
+
+    def select(self, index: Index[R], *prefix: str | int) -> list[R]:
+        """The records under the first parts of an index's key, in its order, read at once: for small sets.
+
+        PERF: a third of the time of ``scan_index`` for one record, because the cursor is kept and nothing is lazy.
+        """
+        begin = _prefix(prefix)
+        if begin is None:
+            return []
+        cursor = self._cursors.get(index.name)
+        if cursor is None:
+            cursor = self._cursors[index.name] = self._txn.cursor(db=self._databases[index.name])
+        get, database, decode = self._txn.get, self._databases[index.table.name], index.table.decode
+        found: list[R] = []
+        more = cursor.set_range(begin)
+        while more:
+            key, primary = cursor.item()
+            if not key.startswith(begin):
+                break
+            raw = get(primary, db=database)
+            assert raw is not None, f"an index entry of {index.table.name} leads nowhere"
+            found.append(decode(raw))
+            more = cursor.next()
+        return found
 
     def count(self, index: Index[R], *prefix: str | int) -> int:
         """How many entries of an index begin so. Walks them: for small sets."""
-        return sum(1 for _ in self._walk(index.name, encode_key(prefix) if prefix else b"", None, None, False))
+        begin = _prefix(prefix)
+        return 0 if begin is None else sum(1 for _ in self._walk(index.name, begin, None, None, False))
 
     def size(self, table: Table[R]) -> int:
         """How many records a table has."""
@@ -124,6 +158,14 @@ class Reader:
                 yield key, value
                 left -= 1
                 found = cursor.prev() if reverse else cursor.next()
+
+
+def _prefix(parts: Key) -> bytes | None:
+    """The bytes with which keys begin; None when no key can begin so (it would be too long, or holds a NUL)."""
+    try:
+        return encode_key(parts) if parts else b""
+    except ValueError:
+        return None
 
 
 def _first(cursor: lmdb.Cursor, prefix: bytes, position: bytes | None) -> bool:

@@ -26,11 +26,11 @@ _encode = msgspec.msgpack.Encoder().encode
 _COUNTER_BYTES = 8
 
 
-class DuplicateKey(Exception):  # noqa: N818 - it names what it found
+class DuplicateKey(Exception):
     """A unique index would hold two records; a command must have checked this before."""
 
 
-class WriteFailed(Exception):  # noqa: N818 - what happened
+class WriteFailed(Exception):
     """The engine took a write no more (disk full, map full): the whole transaction is lost and must be given up."""
 
 

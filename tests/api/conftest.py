@@ -29,6 +29,7 @@ import uvicorn
 
 from nova_fast.api.app import FACES, build_app
 from nova_fast.api.framework.request import Services
+from nova_fast.api.http_protocol import BoundedProtocol
 from nova_fast.commands import registry
 from nova_fast.config import ApiConfig, Config
 from nova_fast.identity.passwords import hash_password
@@ -234,7 +235,7 @@ class _Server:
 
     def __init__(self, app: Any, sockets: list[socket.socket]) -> None:
         config = uvicorn.Config(
-            app, loop="uvloop", http="httptools", ws="none", log_config=None, access_log=False, lifespan="off",
+            app, loop="uvloop", http=BoundedProtocol, ws="none", log_config=None, access_log=False, lifespan="off",
             server_header=False, proxy_headers=False,
         )  # fmt: skip
         self._server = uvicorn.Server(config)

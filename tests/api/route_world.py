@@ -7,7 +7,6 @@ every kind, and a fingerprint of the whole store, which says whether anything ch
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json as jsonlib
 import re
 from typing import TYPE_CHECKING, Any
@@ -16,7 +15,7 @@ import msgspec
 from tests.api.server_world import IMAGE_ID, World
 
 from nova_fast.api.app import load_face
-from nova_fast.api.framework.route import FIRST_VERSION, LAST_VERSION, Face, Route
+from nova_fast.api.framework.route import LAST_VERSION, Face, Route
 from nova_fast.api.framework.versions import show_version
 from nova_fast.hub.peer import Peer
 from nova_fast.model.tasks import ConsoleOutput
@@ -77,7 +76,6 @@ class Surface:
         self.admin = cloud.admin
         self.foreign = cloud.project("p2").member
         self.victim = cloud.project("p3").member  # whom admins may change
-        self._connections: dict[str, http.client.HTTPConnection] = {}
         self.ids = self._own_things()
 
     def _make(self, face: str, path: str, body: Any, client: Client | None = None) -> Any:
@@ -216,10 +214,6 @@ def ordered(face: Face) -> list[Route]:
 def changes(route: Route) -> bool:
     """Whether a role of a project is what allows a route, and it is not a read."""
     return route.method not in ("GET", "HEAD") and route.policy not in ("none", "any", "owner-user")
-
-
-def before_versions(route: Route) -> bool:
-    return route.since != FIRST_VERSION
 
 
 def sample(kind: Any) -> Any:

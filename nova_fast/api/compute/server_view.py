@@ -8,9 +8,12 @@ added exactly there.
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 from datetime import UTC, datetime
 from typing import Any
+
+import msgspec
 
 from nova_fast.api.framework.request import Request
 from nova_fast.api.framework.versions import parse_version
@@ -22,13 +25,14 @@ from nova_fast.queries.reading import Reader
 from nova_fast.queries.servers import group_name, host_of, user_data_of
 
 US_PER_S = 1_000_000
+S_PER_DAY = 86_400
 _PROGRESS_STATUSES = frozenset({"ACTIVE", "BUILD", "REBUILD", "RESIZE", "VERIFY_RESIZE", "MIGRATING"})
 _FAULT_STATUSES = frozenset({"ERROR", "DELETED"})
 
 
 def seconds(at_us: int) -> str:
     """``2026-11-23T08:00:00Z``."""
-    return datetime.fromtimestamp(at_us // US_PER_S, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return f"{_second(at_us // US_PER_S)}Z"
 
 
 def microseconds(at_us: int) -> str | None:
@@ -36,12 +40,51 @@ def microseconds(at_us: int) -> str | None:
     if not at_us:
         return None
     whole, rest_us = divmod(at_us, US_PER_S)
-    return f"{datetime.fromtimestamp(whole, UTC):%Y-%m-%dT%H:%M:%S}.{rest_us:06d}"
+    return f"{_second(whole)}.{rest_us:06d}"
 
 
+def _second(at_s: int) -> str:
+    """``2026-11-23T08:00:00``. PERF: 0.6 µs against 2.2 of strftime; a server has three times."""
+    day, rest_s = divmod(at_s, S_PER_DAY)
+    minutes, second = divmod(rest_s, 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{_day(day)}T{hour:02d}:{minute:02d}:{second:02d}"
+
+
+@functools.lru_cache(maxsize=1024)
+def _day(number: int) -> str:
+    """``2026-11-23``, from days since 1970."""
+    return datetime.fromtimestamp(number * S_PER_DAY, UTC).date().isoformat()
+
+
+@functools.lru_cache(maxsize=4096)
 def host_id(project_id: str, host: str) -> str:
     """A name for a host that tells its tenants apart but not which host it is; empty without a host."""
     return hashlib.sha224(f"{project_id}{host}".encode()).hexdigest() if host else ""
+
+
+class _Keys(msgspec.Struct, frozen=True):
+    """What the view of a version has: each name says from which version on."""
+
+    since_2_3: bool
+    since_2_9: bool
+    since_2_16: bool
+    since_2_19: bool
+    since_2_26: bool
+    since_2_47: bool
+    since_2_63: bool
+    since_2_71: bool
+    since_2_73: bool
+    since_2_75: bool
+    since_2_90: bool
+    since_2_96: bool
+
+
+@functools.lru_cache(maxsize=256)
+def _keys(version: int) -> _Keys:
+    """PERF: made once for each version, not for each request."""
+    names = _Keys.__struct_fields__
+    return _Keys(*(version >= parse_version(name.removeprefix("since_").replace("_", ".")) for name in names))
 
 
 class ServerView:
@@ -51,13 +94,14 @@ class ServerView:
         self._request = request
         self._reader = reader
         self._admin = request.caller.is_admin
-        self._base = request.base_url
-        self._self = f"{request.base_url}/v2.1{request.project_prefix}"
-        self._bookmark = f"{request.base_url}{request.project_prefix}"
-        self._since = {name: request.version >= parse_version(name) for name in _VERSIONS}
+        base, project = request.base_url, request.project_prefix
+        self._self = f"{base}/v2.1{project}"
+        self._bookmark = f"{base}{project}"
+        self._keys = _keys(request.version)
         self._networks: dict[str, str] = {}
-        self._hosts: dict[str, Host | None] = {}
+        self._hosts: dict[str, Host | None] = {"": None}
         self._groups: dict[str, str] = {}
+        self._images: dict[str, dict[str, Any]] = {}
 
     def links(self, server_id: str) -> list[dict[str, str]]:
         """The two links of a server."""
@@ -69,7 +113,6 @@ class ServerView:
 
     def detail(self, server: Server, *, single: bool = False) -> dict[str, Any]:
         """Everything that a version and a caller may see; ``single`` = not one of a list."""
-        since = self._since
         status = api_status(server.vm_state, server.task_state)
         addresses, groups = self._network(server)
         host = self._host(server)
@@ -108,7 +151,7 @@ class ServerView:
             view["fault"] = self._fault(server)
         if self._admin:
             self._add_admin_keys(view, server, host)
-        elif since["2.90"]:
+        elif self._keys.since_2_90:
             view["OS-EXT-SRV-ATTR:hostname"] = server.hostname
         self._add_later_keys(view, server, single=single)
         return view
@@ -116,7 +159,7 @@ class ServerView:
     def updated(self, server: Server) -> dict[str, Any]:
         """What ``PUT /servers/{id}`` answers: all of it from 2.75 on, the older and shorter form before."""
         view = self.detail(server, single=True)
-        if not self._since["2.75"]:
+        if not self._keys.since_2_75:
             view = {key: value for key, value in view.items() if key in _UPDATE_KEYS}
         return view
 
@@ -126,7 +169,7 @@ class ServerView:
         view["OS-EXT-SRV-ATTR:host"] = name
         view["OS-EXT-SRV-ATTR:hypervisor_hostname"] = name
         view["OS-EXT-SRV-ATTR:instance_name"] = server.domain_name
-        if self._since["2.3"]:
+        if self._keys.since_2_3:
             view["OS-EXT-SRV-ATTR:reservation_id"] = server.reservation_id
             view["OS-EXT-SRV-ATTR:launch_index"] = server.launch_index
             view["OS-EXT-SRV-ATTR:hostname"] = server.hostname
@@ -134,24 +177,24 @@ class ServerView:
             view["OS-EXT-SRV-ATTR:ramdisk_id"] = ""
             view["OS-EXT-SRV-ATTR:root_device_name"] = "/dev/vda"
             view["OS-EXT-SRV-ATTR:user_data"] = self._user_data(server)
-        if self._since["2.16"]:
+        if self._keys.since_2_16:
             view["host_status"] = _host_status(host)
 
     def _add_later_keys(self, view: dict[str, Any], server: Server, *, single: bool) -> None:
-        since = self._since
-        if since["2.9"]:
+        keys = self._keys
+        if keys.since_2_9:
             view["locked"] = server.locked
-        if since["2.19"]:
+        if keys.since_2_19:
             view["description"] = server.description
-        if since["2.26"]:
+        if keys.since_2_26:
             view["tags"] = list(server.tags)
-        if since["2.63"]:
+        if keys.since_2_63:
             view["trusted_image_certificates"] = None
-        if since["2.71"] and single:
+        if keys.since_2_71 and single:
             view["server_groups"] = []
-        if since["2.73"]:
+        if keys.since_2_73:
             view["locked_reason"] = server.locked_reason
-        if since["2.96"]:
+        if keys.since_2_96:
             view["pinned_availability_zone"] = server.zone or None
 
     def _network(self, server: Server) -> tuple[dict[str, list[dict[str, Any]]], list[str]]:
@@ -182,18 +225,24 @@ class ServerView:
         return name
 
     def _host(self, server: Server) -> Host | None:
-        if server.host not in self._hosts:
-            self._hosts[server.host] = host_of(self._reader, server)
-        return self._hosts[server.host]
+        try:
+            return self._hosts[server.host]
+        except KeyError:
+            host = self._hosts[server.host] = host_of(self._reader, server)
+            return host
 
     def _image(self, server: Server) -> dict[str, Any] | str:
-        if not server.image_id:
+        image_id = server.image_id
+        if not image_id:
             return ""
-        return {"id": server.image_id, "links": [self._bookmark_link("images", server.image_id)]}
+        view = self._images.get(image_id)
+        if view is None:
+            view = self._images[image_id] = {"id": image_id, "links": [self._bookmark_link("images", image_id)]}
+        return view
 
     def _flavor(self, server: Server) -> dict[str, Any]:
         flavor = server.flavor
-        if not self._since["2.47"]:
+        if not self._keys.since_2_47:
             return {"id": flavor.id, "links": [self._bookmark_link("flavors", flavor.id)]}
         return {
             "vcpus": flavor.vcpus,
@@ -238,9 +287,6 @@ def _host_status(host: Host | None) -> str:
         return "DOWN"
     return "UP" if host.enabled else "MAINTENANCE"
 
-
-#: Every version at which something of the view changes.
-_VERSIONS = ("2.3", "2.9", "2.16", "2.19", "2.26", "2.47", "2.63", "2.71", "2.73", "2.75", "2.90", "2.96")
 
 #: What an update answered before 2.75.
 _UPDATE_KEYS = frozenset(

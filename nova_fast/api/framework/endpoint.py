@@ -19,7 +19,7 @@ from nova_fast.api.framework import body as bodies
 from nova_fast.api.framework.auth import Authenticator, Verified
 from nova_fast.api.framework.errors import keystone_body, sentence
 from nova_fast.api.framework.incoming import Incoming
-from nova_fast.api.framework.log import faults, log_access
+from nova_fast.api.framework.log import log_access, log_fault
 from nova_fast.api.framework.policy import POLICIES
 from nova_fast.api.framework.query import QueryReader
 from nova_fast.api.framework.request import Request, Runtime
@@ -27,8 +27,11 @@ from nova_fast.api.framework.route import FIRST_VERSION, JSON, Answer, ByVersion
 from nova_fast.model.errors import BadRequest, Forbidden, NotFound, NovaFastError
 from nova_fast.model.identity import Caller
 
+#: Methods whose requests have no body here.
+BODILESS = frozenset({"GET", "HEAD"})
 _encode = msgspec.json.Encoder().encode
 _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_PARAMETER = re.compile(r"{(\w+)}")
 
 
 def new_request_id() -> str:
@@ -37,13 +40,21 @@ def new_request_id() -> str:
     return f"req-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 
+def numbered(path: str) -> str:
+    """A path with its parameters named p0, p1, …: Falcon wants one name for one place."""
+    count = iter(range(100))
+    return _PARAMETER.sub(lambda _: f"{{p{next(count)}}}", path)
+
+
 class Choice:
     """A route with its decoders made ready."""
 
-    __slots__ = ("bodies", "check", "empty", "ok", "queries", "route")
+    __slots__ = ("bodies", "check", "empty", "handler", "names", "ok", "plain", "queries", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
+        self.handler = route.handler
+        self.names = [(f"p{place}", name) for place, name in enumerate(_PARAMETER.findall(route.path))]
         self.check = POLICIES[route.policy]
         self.ok = ByVersion(route.ok)
         self.bodies = ByVersion(route.body)
@@ -53,6 +64,8 @@ class Choice:
         elif route.query is not None:
             self.queries = ByVersion(QueryReader(route.query))
         self.empty = route.body is None
+        self.plain = self.queries is None and self.empty and not route.stream  # nothing to read but the path
+        assert self.empty or route.method not in BODILESS, f"{route.method} {route.path} would have a body"
 
 
 class Endpoint:
@@ -73,8 +86,7 @@ class Endpoint:
     async def respond(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, **params: str) -> None:
         """The Falcon responder. Raises nothing: whatever goes wrong becomes an answer."""
         started = time.perf_counter()
-        scope = req.scope
-        request = Request(self._runtime, scope, req._asgi_headers, new_request_id())
+        request = Request(self._runtime, req.scope, req._asgi_headers, new_request_id())
         version: int | None = 0
         verified: Verified | None = None
         try:
@@ -84,23 +96,29 @@ class Endpoint:
             version = self._negotiate(request)
             if verified is not None:
                 self._identify(request, verified)
-            choice, raw = await self._choose(request, req)
+            choice, raw = self._only, None
+            if choice is None:
+                choice, raw = await self._choose(request, req)
             check = choice.check
             if check is not None and not check(request.caller):
                 raise Forbidden("You are not authorized to perform the requested action.", code="policy")
-            await self._read(request, req, choice, raw)
-            answer = await choice.route.handler(request, **params)
+            if not choice.plain:
+                await self._read(request, req, choice, raw)
+            named = {name: params[place] for place, name in choice.names}
+            answer = await choice.handler(request, **named)
             write_answer(resp, answer, choice.ok.at(version))
         except NovaFastError as error:
             write_error(resp, self._face, error, request)
-        except Exception:  # noqa: BLE001 - the one place where what nobody foresaw becomes a 500
-            faults.exception("%s %s %s failed", request.request_id, scope["method"], scope["path"])
+        except Exception as error:  # noqa: BLE001 - the one place where what nobody foresaw becomes a 500
+            log_fault("%s %s %s failed", request.request_id, request.method, request.scope["path"], error=error)
             write_fault(resp, self._face, request.request_id)
         common_headers(resp, self._face, request.request_id, version)
-        grant = verified.grant if verified is not None else None
-        who = (grant.user_id, grant.project_id) if grant is not None else ("", "")
-        ms = (time.perf_counter() - started) * 1000
-        log_access(self._face.name, scope, resp.status_code, ms, (request.request_id, request.global_request_id, *who))
+        self._log(request, verified, resp.status_code, (time.perf_counter() - started) * 1000)
+
+    def _log(self, request: Request, verified: Verified | None, status: int, ms: float) -> None:
+        user_id, project_id = (verified.grant.user_id, verified.grant.project_id) if verified is not None else ("", "")
+        who = (request.request_id, request.global_request_id, user_id, project_id)
+        log_access(self._face.name, request.scope, status, ms, who)
 
     # ------------------------------------------------------------------ steps
     def _negotiate(self, request: Request) -> int:
@@ -135,8 +153,6 @@ class Endpoint:
         )
 
     async def _choose(self, request: Request, req: falcon.asgi.Request) -> tuple[Choice, msgspec.Raw | None]:
-        if self._only is not None:
-            return self._only, None
         action: str | None = None
         raw: msgspec.Raw | None = None
         if self._actions:
@@ -206,7 +222,7 @@ def write_error(resp: falcon.asgi.Response, face: Face, error: NovaFastError, re
     """Put an error into the response in the manner of the face; a 401 is in Keystone's manner on every face."""
     status = face.errors.status(error)
     if status == 500:
-        faults.error("%s failed: %s (%s)", request.request_id, error.message, error.code)
+        log_fault("%s failed: %s (%s)", request.request_id, error.message, error.code)
         write_fault(resp, face, request.request_id)
         return
     maker = keystone_body if status == 401 else face.errors.body
@@ -235,10 +251,7 @@ def write_problem(resp: falcon.asgi.Response, status: int, body: Any) -> None:
 
 def common_headers(resp: falcon.asgi.Response, face: Face, request_id: str, version: int | None) -> None:
     """What every answer of a face carries: request ids, microversion, Vary."""
-    resp.set_header("x-openstack-request-id", request_id)
+    headers = {**face.version_headers(version), "x-openstack-request-id": request_id}
     if face.name == "compute":
-        resp.set_header("x-compute-request-id", request_id)
-    if face.microversions is not None:
-        resp.set_headers(face.microversions.answer_headers(version))
-    elif face.name == "identity":
-        resp.set_header("vary", "X-Auth-Token")
+        headers["x-compute-request-id"] = request_id
+    resp.set_headers(headers)

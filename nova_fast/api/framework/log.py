@@ -1,21 +1,95 @@
-"""The access log: one line for each answer, without query strings, headers or bodies, so without secrets."""
+"""The access log: one line for each answer, without query strings, headers or bodies, so without secrets.
+
+PERF: the worker's daemon points it at the stream that the other logs go to, and lines then wait there for at most 0.2 s
+and are written together: 2 µs a request, where a record through ``logging`` and a write of its own cost 27. A fault is
+logged behind the lines before it. Without a stream the lines go through ``logging`` like any other.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import atexit
 import logging
-from typing import Any
+import time
+from typing import Any, TextIO
 
-access = logging.getLogger("nova_fast.api.access")
-faults = logging.getLogger("nova_fast.api")
+_access = logging.getLogger("nova_fast.api.access")
+_faults = logging.getLogger("nova_fast.api")
+
+FLUSH_AFTER_S = 0.2
+#: So many lines are written without waiting (about 250 bytes each).
+LINES_MAX = 1000
+
+
+class AccessLog:
+    """Lines on their way to a stream; used from one event loop only."""
+
+    __slots__ = ("_lines", "_second", "_shown", "_stream", "_timer")
+
+    def __init__(self) -> None:
+        self._stream: TextIO | None = None
+        self._lines: list[str] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._second = -1
+        self._shown = ""
+
+    def open(self, stream: TextIO) -> None:
+        """From now on write to a stream, in the form of the other logs, each line within 0.2 s."""
+        assert self._stream is None, "the access log is open"
+        self._stream = stream
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Write what waits, and go through ``logging`` again."""
+        self.flush()
+        self._stream = None
+        atexit.unregister(self.close)
+
+    def add(self, text: str) -> None:
+        """Log one line."""
+        if self._stream is None:
+            # PERF: a record made here, because _access.info() walks the stack to find its caller, which nobody reads
+            _access.handle(logging.LogRecord(_access.name, logging.INFO, __file__, 0, text, None, None))
+            return
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            self._second, self._shown = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        ms = int((now - second) * 1000)
+        self._lines.append(f"{self._shown}.{ms:03d}Z INFO nova_fast.api.access {text}\n")
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
+        elif len(self._lines) >= LINES_MAX:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        lines, self._lines = self._lines, []
+        if lines and self._stream is not None:
+            try:
+                self._stream.write("".join(lines))
+                self._stream.flush()
+            except OSError as error:  # a full disk must not end the service
+                _faults.warning("%d lines of the access log are lost: %s", len(lines), error)
+
+
+access_log = AccessLog()
 
 
 def log_access(face: str, scope: dict[str, Any], status: int, ms: float, who: tuple[str, str, str, str]) -> None:
     """Write the line; ``who`` is request id, global request id, user id, project id. The path stays percent-encoded."""
-    if access.isEnabledFor(logging.INFO):
+    if _access.isEnabledFor(logging.INFO):
         request_id, global_id, user_id, project_id = who
-        text = (
+        access_log.add(
             f"face={face} request={request_id} method={scope['method']} path={scope['raw_path'].decode('latin-1')} "
             f"status={status} ms={ms:.1f} user={user_id or '-'} project={project_id or '-'} global={global_id or '-'}"
         )
-        # PERF: a record made here, because access.info() walks the stack to find its caller, which nobody reads
-        access.handle(logging.LogRecord(access.name, logging.INFO, __file__, 0, text, None, None))
+
+
+def log_fault(text: str, *arguments: object, error: BaseException | None = None) -> None:
+    """Log what nobody foresaw, with its traceback, behind the access lines before it."""
+    access_log.flush()
+    _faults.error(text, *arguments, exc_info=error)

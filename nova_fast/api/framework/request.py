@@ -114,9 +114,12 @@ class Request:
 
     @property
     def path(self) -> str:
-        """The path as the client sent it, project id included, without the query."""
-        found: str = self.scope.get("nova_fast.path") or self.scope["path"]
-        return found
+        """The path as the client sent it, still percent-encoded, project id included, without the query: for links.
+
+        SAFETY: decoded it could carry line ends into a header.
+        """
+        found: bytes = self.scope["raw_path"]
+        return found.decode("latin-1")
 
     @property
     def base_url(self) -> str:

@@ -21,6 +21,9 @@ JSON = "application/json"
 Shape = Any
 Handler = Callable[..., Awaitable[Any]]
 
+_IDENTITY_HEADERS = {"vary": "X-Auth-Token"}
+_NO_HEADERS: dict[str, str] = {}
+
 #: Bounds of a route that is there at every version.
 FIRST_VERSION = 0
 LAST_VERSION = 1 << 31
@@ -144,6 +147,12 @@ class Face:
             return handler
 
         return declare
+
+    def version_headers(self, version: int | None) -> dict[str, str]:
+        """What every answer says about microversions and caches; ``None`` = no version could be parsed."""
+        if self.microversions is not None:
+            return self.microversions.answer_headers(version)
+        return _IDENTITY_HEADERS if self.name == "identity" else _NO_HEADERS
 
     def problem(self, status: int, message: str) -> Answer:
         """An error answer in the manner of this face, for the few statuses that no NovaFastError stands for (410)."""

@@ -53,7 +53,7 @@ async def list_credentials(request: Request, user_id: str) -> dict[str, Any]:
     return listing(request, "application_credentials", rows, ("name",))
 
 
-@face.route("POST", _COLLECTION, ok=201, errors=(400, 403, 409), policy="owner-user", body=NewCredentialBody)
+@face.route("POST", _COLLECTION, ok=201, errors=(400, 403, 409, 501), policy="owner-user", body=NewCredentialBody)
 async def create_credential(request: Request, user_id: str) -> dict[str, Any]:
     """Make an application credential for oneself; its secret is shown this once."""
     new: NewCredential = request.body.application_credential

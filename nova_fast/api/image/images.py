@@ -204,12 +204,12 @@ async def remove_tag(request: Request, image_id: str, tag: str) -> None:
 
 
 def _read_new(body: dict[str, msgspec.Raw]) -> tuple[Attributes, dict[str, str]]:
-    known = {name: msgspec.json.decode(raw) for name, raw in body.items() if name in _ATTRIBUTES}
+    known = {name: _value(name, raw) for name, raw in body.items() if name in _ATTRIBUTES}
     properties: dict[str, str] = {}
     for name, raw in body.items():
         if name in _ATTRIBUTES:
             continue
-        value = msgspec.json.decode(raw)
+        value = _value(name, raw)
         if not isinstance(value, str):
             raise BadRequest(f"The value of property {name[:80]} must be text.", field=name[:80])
         properties[name] = value
@@ -217,6 +217,13 @@ def _read_new(body: dict[str, msgspec.Raw]) -> tuple[Attributes, dict[str, str]]
         return msgspec.convert(known, Attributes), properties
     except msgspec.ValidationError as error:
         raise BadRequest(f"Provided object does not match schema 'image': {error}", code="invalid_value") from None
+
+
+def _value(name: str, raw: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise BadRequest(f"The value of {name[:80]} cannot be read: {error}", field=name[:80]) from None
 
 
 def _new_id(text: str | None) -> str:

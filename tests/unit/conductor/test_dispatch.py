@@ -14,6 +14,7 @@ from nova_fast.model.errors import BadRequest, Unavailable
 from nova_fast.model.states import VmState
 from nova_fast.model.tasks import (
     ApplyNetworks,
+    DestroyGuest,
     NetworksApplied,
     Placement,
     SelectHosts,
@@ -158,6 +159,8 @@ def test_trouble_at_our_own_end_of_the_hub_is_not_held_against_the_host(cloud: C
         rig.hub.peers["compute@h1"] = compute
         async with rig.running():
             await rig.state(await rig.create(), VmState.ACTIVE)
+        assert sum(isinstance(message, SelectHosts) for _, message in rig.hub.calls) == 1
+        assert not any(isinstance(message, DestroyGuest) for _, message in rig.hub.calls)
 
     asyncio.run(story())
 

@@ -128,6 +128,20 @@ def test_when_the_disk_is_full_the_whole_batch_is_refused_and_work_under_way_goe
     asyncio.run(story())
 
 
+def test_a_command_that_finds_the_disk_full_loses_the_whole_batch(cloud: Cloud) -> None:
+    def full(_tx: Transaction) -> Message:
+        raise WriteFailed("MDB_MAP_FULL")
+
+    async def story() -> None:
+        async with Rig(cloud).running() as rig:
+            results = await asyncio.gather(rig.do(cloud.wish()), rig.writer.run(full), return_exceptions=True)
+            assert isinstance(results[1], Unavailable)
+            made = cloud.store.read(lambda r: r.size(tables.SERVERS))
+            assert made == (0 if isinstance(results[0], Unavailable) else 1)
+
+    asyncio.run(story())
+
+
 def test_a_writer_with_too_much_to_do_refuses_requests_but_not_answers(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
