@@ -4,19 +4,16 @@ A stream of single requests over a fleet of three host models in three zones tha
 decision is one ``SelectHosts`` message, then the Claimed event of its commit, then the Released event of a server
 placed a while before, so the fleet stays as full as it was. Wall clock; run it on a quiet machine:
 
-    python bench/bench_scheduler.py
+    python -m bench scheduler
 """
 
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections import deque
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
+from bench.results import report
 from nova_fast._ext import HostQuery
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.events import Claimed, Released
@@ -26,7 +23,7 @@ from nova_fast.scheduler.select import Scheduler
 
 # (hosts, label, decisions/s to reach): one full scan costs about 2 ns a host, the Python around it about 15 us.
 SIZES = ((1_000, "1k", 30_000), (10_000, "10k", 15_000), (100_000, "100k", 3_000))
-SECONDS = 2.0  # measured for each size
+SECONDS, SECONDS_QUICK = 2.0, 0.5  # measured for each size
 WARM_UP = 200  # decisions before the clock starts
 LIVING = 1_000  # servers between their commit and their release
 SCAN_NS_MAX = 3.0  # a host
@@ -72,8 +69,8 @@ def fleet(count: int, rng: random.Random) -> list[tuple[Host, HostUsage]]:
     return hosts
 
 
-def decide(scheduler: Scheduler, count: int, rng: random.Random) -> tuple[int, float]:
-    """Run decisions for the time set; returns how many, and the seconds they took."""
+def decide(scheduler: Scheduler, count: int, rng: random.Random, seconds: float) -> tuple[int, float]:
+    """Run decisions, at most so many and for so long; returns how many, and the seconds they took."""
     messages = [
         SelectHosts(
             requests=(
@@ -103,7 +100,7 @@ def decide(scheduler: Scheduler, count: int, rng: random.Random) -> tuple[int, f
             old = living.popleft()
             scheduler.apply(Released(server_id=old.server_id, host=old.host, claim=old.claim))
         done += 1
-        if done > WARM_UP and done % 64 == 0 and time.perf_counter() - started > SECONDS:
+        if done > WARM_UP and done % 64 == 0 and time.perf_counter() - started > seconds:
             break
     return done - WARM_UP, time.perf_counter() - started
 
@@ -120,20 +117,15 @@ def scan_ns(scheduler: Scheduler) -> float:
     return best / rounds / len(table) * 1e9
 
 
-def result(name: str, value: float, unit: str, target: str, ok: bool) -> None:
-    print(f"RESULT name={name} value={value:.1f} unit={unit} target={target} ok={'yes' if ok else 'no'}", flush=True)
-
-
-def main() -> None:
+def main(*, quick: bool = False) -> None:
+    seconds = SECONDS_QUICK if quick else SECONDS
     for count, label, target in SIZES:
         rng = random.Random(count)
         scheduler = Scheduler(SchedulerConfig(), rng)
         scheduler.load(fleet(count, rng))
-        done, seconds = decide(scheduler, int(target * SECONDS * 3), rng)
-        rate = done / seconds
-        result(f"scheduler_decisions_{label}", rate, "1/s", f">={target}", rate >= target)
-    scan = scan_ns(scheduler)
-    result("scheduler_scan_100k", scan, "ns/host", f"<={SCAN_NS_MAX}", scan <= SCAN_NS_MAX)
+        done, took_s = decide(scheduler, WARM_UP + int(target * seconds * 3), rng, seconds)
+        report(f"scheduler_decisions_{label}", done / took_s, "1/s", target)
+    report("scheduler_scan_100k", scan_ns(scheduler), "ns/host", SCAN_NS_MAX, less_is_better=True)
 
 
 if __name__ == "__main__":

@@ -32,7 +32,8 @@ def request_bytes(method: str, path: str, headers: dict[str, str], body: bytes =
 def run(port: int, connections: int, seconds: float, requests: list[str]) -> dict[str, Any]:
     """Load a server from a process of its own.
 
-    Returns ``{"count", "errors", "seconds", "latencies_ms"}``; latencies of at most 100,000 requests.
+    Returns ``{"count", "errors", "seconds", "latencies_ms"}``; latencies of at most 100,000 requests. An answer that is
+    no 2xx is an error, and an error ends the benchmark: it would be measured as a fast answer.
     """
     job = {"port": port, "connections": connections, "seconds": seconds, "requests": requests}
     done = subprocess.run(
@@ -40,6 +41,8 @@ def run(port: int, connections: int, seconds: float, requests: list[str]) -> dic
         cwd=ROOT, timeout=seconds + 60,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout)
+    assert found["errors"] == 0, f"{found['errors']} of {found['count']} answers were errors"
+    assert found["count"], "nothing was answered"
     return found
 
 
@@ -91,6 +94,8 @@ class _Load:
         self._seconds = job["seconds"]
         self._job = job
         self._next = 0
+        self._end = 0.0
+        self._done = asyncio.Event()
         self.count = 0
         self.errors = 0
         self.latencies: list[float] = []
@@ -114,7 +119,6 @@ class _Load:
             self._done.set()
 
     async def run(self) -> dict[str, Any]:
-        self._done = asyncio.Event()
         loop = asyncio.get_running_loop()
         started = time.perf_counter()
         self._end = started + self._seconds

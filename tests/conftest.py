@@ -8,6 +8,7 @@ import subprocess
 from functools import cache
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 
 @cache
@@ -43,3 +44,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker, probe in _PROBES.items():
         if item.get_closest_marker(marker) is not None and (reason := probe()):
             pytest.skip(reason)
+
+
+# A shared machine is slow at times; a test that hangs is caught by its own limits.
+settings.register_profile("shared", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("shared")

@@ -2,6 +2,9 @@
 
 uvicorn closes a connection that is idle after an answer, and nothing else: a client that opens connections and sends
 nothing, or a header that never ends, would keep memory and file descriptors for ever (the "slow loris").
+
+A body that is still arriving when its request has been answered (too large, not allowed) is read and thrown away for a
+while: closing at once would reset the connection, and the client would never read the answer (RFC 9112, 9.6).
 """
 
 from __future__ import annotations
@@ -18,6 +21,8 @@ log = logging.getLogger(__name__)
 HEADER_TIMEOUT_S = 20.0
 #: Of a request line and headers; what arrives in one read (256 KiB) is parsed before it is counted.
 HEADER_BYTES_MAX = 64 << 10
+#: For the rest of a body that nobody will read.
+DISCARD_TIMEOUT_S = 30.0
 #: Of one worker; well below the file descriptors that a process may open.
 CONNECTIONS_MAX = 4000
 
@@ -29,6 +34,7 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_header = True
     _message_ended = False  # in this read
     _header_bytes = 0
+    _unanswered = 0  # requests, more than one when they are pipelined
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -57,12 +63,20 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_header = False
         self._header_bytes = 0
+        self._unanswered += 1
         self._stop_timer()
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_header = self._message_ended = True
+        self._stop_timer()
+
+    def on_response_complete(self) -> None:
+        self._unanswered -= 1
+        super().on_response_complete()
+        if not self._in_header and not self._unanswered and not self.transport.is_closing():
+            self._timer = self.loop.call_later(DISCARD_TIMEOUT_S, self.transport.close)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -75,6 +89,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: bytes) -> None:
         """Close; with an answer, unless an earlier one of this connection is under way."""
-        if self.cycle is None or self.cycle.response_complete:
+        if not self._unanswered:
             self.transport.write(b"HTTP/1.1 " + status + b"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
         self.transport.close()

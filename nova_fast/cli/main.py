@@ -76,6 +76,8 @@ def parser() -> argparse.ArgumentParser:
             daemon.add_argument("--worker", type=_count, metavar="N", help="which worker this is, from 0")
         if name in ("compute", "network"):
             daemon.add_argument("--teardown", action="store_true", help="remove all it made on this machine, and end")
+    openapi = commands.add_parser("openapi", parents=[common], help="print the OpenAPI document of an API")
+    openapi.add_argument("face", choices=("identity", "compute", "image", "network", "placement"))
     commands.add_parser("version", help="print the version")
     supervise = commands.add_parser("supervise", parents=[common])  # what `up` runs in the background
     supervise.add_argument("name", choices=("cloud", "libvirt-host"))
@@ -94,6 +96,8 @@ def find_config_file(given: str | None) -> str | None:
 def _run(options: argparse.Namespace, config: Config, config_file: str | None) -> int:
     if options.command in _HELP:
         return _run_daemon(options, config)
+    if options.command == "openapi":
+        return _print_openapi(options.face)
     from nova_fast.cli import lifecycle
 
     cloud = lifecycle.Cloud(config, config_file)
@@ -107,6 +111,16 @@ def _run(options: argparse.Namespace, config: Config, config_file: str | None) -
     from nova_fast.cli.status import status
 
     return status(cloud)
+
+
+def _print_openapi(name: str) -> int:
+    import msgspec
+
+    from nova_fast.api.app import load_face
+    from nova_fast.api.framework.openapi import document
+
+    print(msgspec.json.format(msgspec.json.encode(document(load_face(name)))).decode())
+    return 0
 
 
 def _run_daemon(options: argparse.Namespace, config: Config) -> int:

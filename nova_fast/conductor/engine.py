@@ -124,6 +124,9 @@ class Engine:
             assert server is not None, f"a workflow of {workflow.server_id}, which is gone"
             following: Workflow | None
             task: Task | None = None
+            if workflow.direction is Direction.UNWIND and workflow.step == len(recipe.steps):
+                # The last step was answered and a delete came, both in this transaction: all steps are to be undone.
+                workflow = msgspec.structs.replace(workflow, step=workflow.step - 1)
             if workflow.direction is Direction.UNWIND and workflow.step < 0:
                 following = _over(tx, recipe, server, workflow)
             elif workflow.direction is Direction.UNWIND:

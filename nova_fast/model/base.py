@@ -11,8 +11,12 @@ class Record(msgspec.Struct, frozen=True, array_like=True, kw_only=True):
     """
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True, kw_only=True, tag=True):
-    """What travels through the hub: a msgpack array that begins with the name of its class."""
+class Message(msgspec.Struct, frozen=True, kw_only=True, tag=True, omit_defaults=True):
+    """What travels through the hub: a msgpack map with the name of its class under ``type``.
+
+    A map and not an array, because a field may be absent (``UNSET``: leave it as it is), and because daemons of two
+    releases may meet: a field one of them does not know is passed over, one it misses has its default.
+    """
 
 
 class Value(msgspec.Struct, frozen=True, array_like=True, kw_only=True):

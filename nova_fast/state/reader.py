@@ -110,7 +110,7 @@ class Reader:
         found: list[R] = []
         more = cursor.set_range(begin)
         while more:
-            key, primary = cursor.item()
+            key, primary = cast(tuple[bytes, bytes], cursor.item())
             if not key.startswith(begin):
                 break
             raw = get(primary, db=database)
@@ -131,6 +131,10 @@ class Reader:
     def generation(self) -> int:
         """The number of the last event: it grows with each."""
         return self._counter(GENERATION)
+
+    def commit(self) -> int:
+        """The number of the commit that this shows: two snapshots of one store with the same number are equal."""
+        return int(self._txn.id())
 
     def identity_generation(self) -> int:
         """Grows whenever a user, project, role, assignment, credential or revocation changes."""

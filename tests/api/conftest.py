@@ -32,6 +32,7 @@ from nova_fast.api.framework.request import Services
 from nova_fast.api.http_protocol import BoundedProtocol
 from nova_fast.commands import registry
 from nova_fast.config import ApiConfig, Config
+from nova_fast.hub.contracts import ENCODER, HUB_DECODER, PEER_DECODER
 from nova_fast.identity.passwords import hash_password
 from nova_fast.identity.tokens import TokenFacts, new_audit_id, seal
 from nova_fast.model.base import Message
@@ -60,8 +61,11 @@ class DirectCommander:
         self.commands: list[Message] = []
 
     async def run(self, command: Message, request_id: str) -> Message:
+        """Do a command as the conductor does: what arrives and what is answered has been through the wire's encoding."""
         self.commands.append(command)
-        return self.run_now(command)
+        arrived = HUB_DECODER.decode(ENCODER.encode(command))
+        assert arrived == command
+        return PEER_DECODER.decode(ENCODER.encode(self.run_now(arrived)))
 
     def run_now(self, command: Message) -> Any:
         with self._store.transaction(now_us()) as tx:

@@ -144,14 +144,14 @@ class Watch:
     def __init__(self, surface: Surface, face: str) -> None:
         self.surface = surface
         self.face = face
-        self.before = surface.fingerprint()
+        self.before = surface.last_commit()
         self.wrong: list[str] = []
         self.sent = 0
 
     def send(self, route: Route, what: object, **how: Any) -> int:
         client = allowed(self.surface, self.face, route)
         reply = self.surface.send(client, self.face, route, **how)
-        now = self.surface.fingerprint()
+        now = self.surface.last_commit()
         self.sent += 1
         if reply.status >= 500 and reply.status not in route.errors:
             self.wrong.append(f"{label(route)} {str(what)[:300]}: {reply.status}")

@@ -22,6 +22,9 @@ from typing import Any, TypeVar
 
 import pytest
 
+from nova_fast.cli import libvirt_host
+from nova_fast.config import load
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 COMMAND_TIMEOUT_S = 180
@@ -148,14 +151,21 @@ def guest_image() -> Path:
     return Path(run(str(ROOT / "tools" / "build-guest-image"), timeout_s=600).strip().splitlines()[-1])
 
 
-@pytest.fixture(scope="session")
-def can_run_guests() -> None:
-    """Skip where guests cannot run at all."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    for program in ("qemu-system-x86_64", "libvirtd", "dnsmasq", "nft"):
-        if shutil.which(program) is None:
-            pytest.skip(f"{program} is not installed")
+@pytest.fixture(scope="module")
+def local_libvirt() -> Iterator[None]:
+    """libvirt answers: the machine's own, or one that is started for a file of tests and ended after it."""
+    folder = Path(tempfile.mkdtemp(prefix="nf-libvirt-", dir="/var/tmp"))
+    config_file = folder / "nova-fast.toml"
+    config_file.write_text(f"state_dir = {json.dumps(str(folder))}\n")
+    config = load(config_file)
+    for needed in (config.run_path, config.log_path):
+        needed.mkdir(parents=True)
+    libvirt_host.ensure(config, str(config_file))
+    try:
+        yield
+    finally:
+        libvirt_host.stop(config)
+        shutil.rmtree(folder)
 
 
 _numbers = iter(range(200, 250))

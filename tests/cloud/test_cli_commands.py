@@ -1,4 +1,4 @@
-"""Every command of the ``openstack`` CLI that the README promises, through the real CLI, on a cloud with fake hypervisors."""
+"""Every command of the ``openstack`` CLI that the README promises, through the real CLI, over fake hypervisors."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ def _as(cloud: Cloud, user: str, password: str, project: str, *arguments: str) -
 
 def test_images(cloud: Cloud, image: dict[str, Any], tmp_path: Path) -> None:
     assert image["status"] == "active"
-    assert image["checksum"] == hashlib.md5((cloud.folder / "image.raw").read_bytes(), usedforsecurity=False).hexdigest()
+    assert (
+        image["checksum"] == hashlib.md5((cloud.folder / "image.raw").read_bytes(), usedforsecurity=False).hexdigest()
+    )
     assert "disk" in {row["Name"] for row in cloud.openstack("image", "list", "--long")}
     cloud.text("image", "set", "--property", "flavour=plain", "--tag", "t1", "--min-ram", "64", "disk")
     shown = cloud.openstack("image", "show", "disk")
@@ -113,7 +115,9 @@ def test_images(cloud: Cloud, image: dict[str, Any], tmp_path: Path) -> None:
 
 def test_flavors_and_keypairs(cloud: Cloud, tmp_path: Path) -> None:
     assert {"m1.tiny", "m1.xlarge"} <= {row["Name"] for row in cloud.openstack("flavor", "list")}
-    cloud.text("flavor", "create", "--ram", "64", "--disk", "1", "--vcpus", "1", "--property", "hw:cpu_policy=shared", "f1")
+    cloud.text(
+        "flavor", "create", "--ram", "64", "--disk", "1", "--vcpus", "1", "--property", "hw:cpu_policy=shared", "f1"
+    )
     assert cloud.openstack("flavor", "show", "f1")["ram"] == 64
     cloud.text("flavor", "delete", "f1")
     run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / "key"))
@@ -138,7 +142,9 @@ def test_networks_subnets_ports_and_groups(cloud: Cloud, network: dict[str, Any]
     assert cloud.openstack("subnet", "show", "subnet")["gateway_ip"] == "10.9.0.1"
     port = cloud.openstack("port", "create", "--network", "net", "--fixed-ip", "ip-address=10.9.0.77", "p1")
     assert port["fixed_ips"][0]["ip_address"] == "10.9.0.77"
-    assert "10.9.0.77" in cloud.refused("port", "create", "--network", "net", "--fixed-ip", "ip-address=10.9.0.77", "p2")
+    assert "10.9.0.77" in cloud.refused(
+        "port", "create", "--network", "net", "--fixed-ip", "ip-address=10.9.0.77", "p2"
+    )
     assert "p1" in {row["Name"] for row in cloud.openstack("port", "list")}
     assert cloud.openstack("port", "show", "p1")["id"] == port["id"]
     assert "in use" in cloud.refused("network", "delete", "net")
@@ -157,7 +163,9 @@ def test_servers(cloud: Cloud, image: dict[str, Any], network: dict[str, Any], t
         "--config-drive", "True", "--availability-zone", "nova", "--property", "a=b", "--wait", "s1",
     )  # fmt: skip
     cloud.text("server", "create", "--image", "disk", "--flavor", "m1.tiny", "--nic", "none", "--wait", "s2")
-    cloud.text("server", "create", "--image", "disk", "--flavor", "m1.nano", "--nic", "auto", "--min", "2", "--max", "2", "m")
+    cloud.text(
+        "server", "create", "--image", "disk", "--flavor", "m1.nano", "--nic", "auto", "--min", "2", "--max", "2", "m"
+    )
     rows = cloud.openstack("server", "list", "--long")
     assert {row["Name"] for row in rows} == {"s1", "s2", "m-1", "m-2"}
     assert {(row["Image Name"], row["Flavor"]) for row in rows if row["Name"] == "s1"} == {("disk", "m1.tiny")}
@@ -169,7 +177,9 @@ def test_servers(cloud: Cloud, image: dict[str, Any], network: dict[str, Any], t
     assert (shown["properties"], shown["tags"]) == ({"a": "b", "c": "d"}, ["t"])
     assert "login:" in cloud.text("console", "log", "show", "s1-new")
     events = cloud.openstack("server", "event", "list", "s1-new")
-    assert cloud.openstack("server", "event", "show", "s1-new", events[0]["Request ID"])["action"] == events[0]["Action"]
+    assert (
+        cloud.openstack("server", "event", "show", "s1-new", events[0]["Request ID"])["action"] == events[0]["Action"]
+    )
     assert "locked" not in cloud.text("server", "lock", "s2")
     cloud.text("server", "unlock", "s2")
     cloud.text("server", "delete", "--wait", "s1-new", "s2", "m-1", "m-2")
@@ -182,9 +192,12 @@ def test_hosts_and_placement(cloud: Cloud) -> None:
     name = hypervisors[0]["Hypervisor Hostname"]
     assert cloud.openstack("hypervisor", "show", name)["state"] == "up"
     assert cloud.openstack("hypervisor", "stats", "show")["count"] == 2
-    assert {row["Binary"] for row in cloud.openstack("compute", "service", "list")} >= {"nova-compute", "nova-scheduler"}
+    assert {row["Binary"] for row in cloud.openstack("compute", "service", "list")} >= {
+        "nova-compute",
+        "nova-scheduler",
+    }
     cloud.text("compute", "service", "set", "--disable", "--disable-reason", "test", name, "nova-compute")
-    assert [r["Status"] for r in cloud.openstack("compute", "service", "list", "--host", name)][0] == "disabled"
+    assert next(r["Status"] for r in cloud.openstack("compute", "service", "list", "--host", name)) == "disabled"
     cloud.text("compute", "service", "set", "--enable", name, "nova-compute")
     assert name in {row["Host Name"] for row in cloud.openstack("host", "list")}
     assert {row["name"] for row in cloud.openstack("resource", "provider", "list")} == {

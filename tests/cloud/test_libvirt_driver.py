@@ -1,7 +1,7 @@
 """The libvirt driver with real guests: boot, every power action, what happens behind our back, and leaving nothing.
 
-A guest image comes from NOVA_FAST_TEST_IMAGE (a qcow2 that writes ``<host name> login:`` to its serial console, reads a
-config drive and shuts down on ACPI). Guests have 96 MiB and no network card; at most one runs at a time.
+The guest writes ``<host name> login:`` to its serial console, reads a config drive and shuts down on ACPI. Guests have
+96 MiB and no network card; at most one runs at a time.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import hashlib
-import importlib.util
 import json
 import os
 import shutil
@@ -27,7 +26,7 @@ import uvloop
 
 from nova_fast.compute.drivers.libvirt.driver import LibvirtDriver
 from nova_fast.config import ComputeConfig, Config
-from nova_fast.model.errors import Conflict, InternalError, NotFound, NovaFastError, Unavailable
+from nova_fast.model.errors import Conflict, InternalError, NotFound, Unavailable
 from nova_fast.model.states import Action, PowerState
 from nova_fast.model.tasks import Guest, GuestImage, GuestNic, GuestState, PowerGuest, ReadConsole
 
@@ -37,16 +36,11 @@ pytestmark = [pytest.mark.needs_qemu, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def image() -> GuestImage:
-    path = os.environ.get("NOVA_FAST_TEST_IMAGE", "")
-    if not path or not Path(path).is_file():
-        pytest.skip("NOVA_FAST_TEST_IMAGE names no guest image")
-    if importlib.util.find_spec("libvirt") is None:
-        pytest.skip("libvirt-python is not installed")
-    content = Path(path).read_bytes()
+def image(local_libvirt: None, guest_image: Path) -> GuestImage:
+    content = guest_image.read_bytes()
     return GuestImage(
         id=str(uuid.uuid4()),
-        path=path,
+        path=str(guest_image),
         size=len(content),
         sha512=hashlib.sha512(content).hexdigest(),
         disk_format="qcow2",
@@ -120,11 +114,7 @@ def cloud(runner: asyncio.Runner, folder: Path, image: GuestImage) -> Iterator[C
     config = Config(state_dir=str(folder), compute=ComputeConfig(libvirt_uri=URI))
     changes: list[GuestState] = []
     driver = LibvirtDriver(config, changes.append)
-    try:
-        runner.run(driver.start())
-    except NovaFastError as e:
-        runner.run(driver.close())
-        pytest.skip(f"libvirt cannot be used: {e.message}")
+    runner.run(driver.start())
     made = Cloud(runner, config, driver, changes)
     yield made
     for server_id in made.states():

@@ -44,7 +44,7 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(can_run_guests: None, guest_image: Path) -> Iterator[Lab]:
+def lab(guest_image: Path) -> Iterator[Lab]:
     with new_cloud() as cloud:
         cloud.up()
         lab = Lab(cloud)

@@ -19,13 +19,25 @@ PARAMETERS_MAX = 5
 SKIPPED = {".git", ".venv", "var", "build", "dist"}
 
 # Each with its reason. A line here is a debt or a deliberate choice; the limits are where we look for the second idea.
-LONG_FILES: dict[str, str] = {}
+LONG_FILES: dict[str, str] = {
+    "nova_fast/hub/server.py": "one class: who is who at the hub and what each may say",
+    "tests/api/test_framework.py": "one small face, asked in every way",
+    "tests/api/test_identity.py": "one test for each promise of the identity API",
+    "tests/unit/hub/test_calls.py": "one test for each promise of a call",
+    "tests/unit/hub/test_links.py": "one test for each thing that can happen to a link",
+    "tests/cloud/test_libvirt_driver.py": "one guest's life, with the stand-ins it needs",
+    "tests/cloud/test_network_backend.py": "one test for each thing a guest may and may not do on a network",
+}
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS: dict[str, str] = {
     "nova_fast/model/errors.py:NovaFastError.__init__": "keyword-only, all optional: the fields of a Failure",
+    "nova_fast/api/framework/route.py:Face.__init__": "a declaration, written once for each API, by keyword",
+    "nova_fast/api/framework/route.py:Face.route": "a declaration: every fact of a route in one place, by keyword",
+    "nova_fast/commands/ports.py:create_server_port": "keyword-only: what a server asks of one port",
 }
 # Loaded by name: daemons by `nova-fast NAME`, the command line by its console script, what wraps libvirtd by `-m`.
-ENTRY_POINTS = {"nova_fast", "nova_fast.cli.main", "nova_fast.cli.hidden_kvm"} | {
+# What tests stand on lives beside what it stands for.
+ENTRY_POINTS = {"nova_fast", "nova_fast.cli.main", "nova_fast.cli.hidden_kvm", "nova_fast.state.testing"} | {
     f"nova_fast.{room}.daemon" for room in ("api", "conductor", "scheduler", "compute", "network")
 }
 FACES = ("compute", "identity", "image", "network", "placement")

@@ -29,12 +29,13 @@ class Verified(msgspec.Struct, frozen=True):
 class Authenticator:
     """The token cache of one worker."""
 
-    __slots__ = ("_entries", "_generation", "_runtime")
+    __slots__ = ("_commit", "_entries", "_generation", "_runtime")
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._entries: dict[bytes, Verified] = {}
         self._generation = -1
+        self._commit = -1
 
     def verify(self, token: bytes | None) -> Verified:
         """What a token grants now. Raises Unauthorized, without telling which check failed."""
@@ -42,10 +43,13 @@ class Authenticator:
             raise Unauthorized("The request you have made requires authentication.", code="no_token")
         now_us = time.time_ns() // 1000
         with self._runtime.store.snapshot() as snapshot:
-            generation = snapshot.identity_generation()
-            if generation != self._generation:
-                self._entries.clear()
-                self._generation = generation
+            commit = snapshot.commit()
+            if commit != self._commit:  # PERF: nothing at all has changed since, so identity has not
+                self._commit = commit
+                generation = snapshot.identity_generation()
+                if generation != self._generation:
+                    self._entries.clear()
+                    self._generation = generation
             found = self._entries.get(token)
             if found is None:
                 facts = unseal(token_key(snapshot), token.decode("latin-1"))

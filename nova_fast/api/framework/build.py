@@ -63,7 +63,6 @@ class FaceApp:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """What serves one request; the caller awaits it (PERF: so there is one coroutine less)."""
         path: str = scope["path"]
-        scope["nova_fast.path"] = path
         if self._face.project_in_path:
             self._take_project(scope, path)
         served: Awaitable[None] = self._app(scope, receive, send)

@@ -204,8 +204,7 @@ def write_answer(resp: falcon.asgi.Response, answer: Any, ok: int) -> None:
     if not isinstance(answer, Answer):
         resp.status = ok
         if answer is not None:
-            resp.data = _encode(answer)
-            resp.content_type = JSON
+            resp.data = _encode(answer)  # its content type is the default
         return
     resp.status = ok if answer.status is None else answer.status
     if answer.headers:
@@ -231,7 +230,7 @@ def write_error(resp: falcon.asgi.Response, face: Face, error: NovaFastError, re
         resp.set_header("www-authenticate", f'Keystone uri="{request.identity_url}"')
     if status in (413, 429, 503):
         resp.set_header("retry-after", "0" if status == 413 else "1")
-    if status == 413 or error.code == "truncated_body":
+    if error.code == "truncated_body":
         resp.set_header("connection", "close")
 
 
@@ -251,7 +250,8 @@ def write_problem(resp: falcon.asgi.Response, status: int, body: Any) -> None:
 
 def common_headers(resp: falcon.asgi.Response, face: Face, request_id: str, version: int | None) -> None:
     """What every answer of a face carries: request ids, microversion, Vary."""
-    headers = {**face.version_headers(version), "x-openstack-request-id": request_id}
+    headers = resp._headers  # PERF: set_headers() would check again what is in lower case and no cookie; 0.2 µs each
+    headers.update(face.version_headers(version))
+    headers["x-openstack-request-id"] = request_id
     if face.name == "compute":
         headers["x-compute-request-id"] = request_id
-    resp.set_headers(headers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import AsyncIterator
 from contextlib import AbstractContextManager
@@ -19,6 +20,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _HOST = re.compile(rb"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+
+
+@functools.lru_cache(maxsize=256)
+def _shown_host(header: bytes) -> str:
+    """The Host header, if it can stand in a link; else nothing."""
+    return header.decode() if _HOST.fullmatch(header) else ""
 
 
 class Commander(Protocol):
@@ -46,7 +53,7 @@ class Services:
 class Runtime:
     """What lives as long as the worker."""
 
-    __slots__ = ("commander", "config", "identity_url", "services", "store")
+    __slots__ = ("_commit", "_facts", "commander", "config", "identity_url", "services", "store")
 
     def __init__(self, config: Config, store: Snapshots, commander: Commander, services: Services) -> None:
         self.config = config
@@ -54,6 +61,18 @@ class Runtime:
         self.commander = commander
         self.services = services
         self.identity_url = f"http://{config.public_host}:{config.api.identity_port}/v3"
+        self._commit = -1
+        self._facts: dict[str, dict[str, Any]] = {}
+
+    def facts(self, snapshot: Reader) -> dict[str, dict[str, Any]]:
+        """What was read of the commit that a snapshot shows, by kind and id, to be read once; any commit empties it.
+
+        For the few things that many answers share (names of networks, hosts), never for what the answers are about.
+        """
+        commit = snapshot.commit()
+        if commit != self._commit:
+            self._commit, self._facts = commit, {}
+        return self._facts
 
 
 class Request:
@@ -124,10 +143,10 @@ class Request:
     @property
     def base_url(self) -> str:
         """``scheme://host:port`` as the client used it."""
-        host = self.headers.get(b"host", b"")
+        host = _shown_host(self.headers.get(b"host", b""))
         scheme = self.scope.get("scheme", "http")
-        if _HOST.fullmatch(host):
-            return f"{scheme}://{host.decode()}"
+        if host:
+            return f"{scheme}://{host}"
         address, port = self.scope["server"]
         return f"{scheme}://{address}:{port}"
 
@@ -149,6 +168,10 @@ class Request:
     def snapshot(self) -> AbstractContextManager[Reader]:
         """One consistent state to read from, as a context manager; never hold it across an await."""
         return self._runtime.store.snapshot()
+
+    def facts(self, snapshot: Reader, kind: str) -> dict[str, Any]:
+        """What other requests have read of the same commit, by id; see :meth:`Runtime.facts`."""
+        return self._runtime.facts(snapshot).setdefault(kind, {})
 
     async def command(self, command: Message) -> Any:
         """Have the conductor change something durably; returns the command's result. Raises NovaFastError."""

@@ -72,7 +72,7 @@ def _begin_schedule(tx: Transaction, server: Server, _workflow: Workflow) -> Ser
 def _scheduled(tx: Transaction, server: Server, _workflow: Workflow, answer: Message) -> Server:
     assert isinstance(answer, Placement)
     if not answer.host:
-        raise Conflict(no_valid_host(answer), code="no_valid_host", hint=answer.hint or None)
+        raise Conflict(no_valid_host(answer), code="no_valid_host")
     server = save_server(tx, take_host(tx, server, answer.host))
     bind_ports(tx, server.id, answer.host)
     return server

@@ -1,0 +1,57 @@
+"""What happens to one server several times within one commit: under load an answer and a delete share a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from nova_fast.commands.registry import run
+from nova_fast.model.commands.servers import DeleteServer
+from nova_fast.model.errors import Unavailable
+from nova_fast.model.tasks import Done
+from nova_fast.state.testing import memory_store
+from nova_fast.state.transaction import Transaction
+from tests.unit.conductor.player import ALICE, Cloud
+
+STEPS = 6  # more tasks than a create asks
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    with memory_store() as store:
+        yield Cloud(store)
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["answered", "failed"])
+@pytest.mark.parametrize("first", ["the answer", "the delete"])
+@pytest.mark.parametrize("answered_before", range(STEPS))
+def test_a_delete_in_the_batch_of_an_answer_leaves_nothing(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture, answered_before: int, first: str, works: bool
+) -> None:
+    server_id = cloud.create()
+    for _ in range(answered_before):
+        if cloud.pending:
+            cloud.answer(cloud.next())
+    if not cloud.pending:
+        assert answered_before > 2
+        pytest.skip("a create asks fewer tasks")
+    task = cloud.next()
+    answer = cloud.good(task)
+
+    def tell(tx: Transaction) -> None:
+        if works:
+            cloud.engine.take_answer(tx, task.id, answer)
+        else:
+            cloud.engine.take_failure(tx, task.id, Unavailable("it did not work").failure())
+
+    def batch(tx: Transaction) -> Done:
+        delete = DeleteServer(caller=ALICE, server_id=server_id)
+        for one in (tell, lambda tx: run(tx, delete)) if first == "the answer" else (lambda tx: run(tx, delete), tell):
+            one(tx)
+        return Done()
+
+    cloud.commit(batch)
+    cloud.settle()
+    cloud.assert_gone(server_id)
+    assert caplog.records == []
