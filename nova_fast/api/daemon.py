@@ -16,6 +16,7 @@ from collections.abc import Iterator
 import uvicorn
 
 from nova_fast.api.app import FACES, build_app, port_of
+from nova_fast.api.framework.build import Application
 from nova_fast.api.framework.log import access_log
 from nova_fast.api.framework.request import Services
 from nova_fast.api.http_protocol import BoundedProtocol
@@ -83,22 +84,7 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
         log.error("the API cannot listen on %s: %s", config.api.listen, error)
         await peer.close()
         return 1
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http=BoundedProtocol,
-            loop="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            ws="none",
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
-            backlog=BACKLOG,
-        )
-    )
+    server = _server(app)
     settle_memory()
     access_log.open(sys.stderr)
     serving = asyncio.ensure_future(server.serve(sockets=sockets))
@@ -116,6 +102,26 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
         await peer.close()
         store.close()
     return 0
+
+
+def _server(app: Application) -> _Server:
+    """The HTTP server, with everything off that the framework does itself."""
+    return _Server(
+        uvicorn.Config(
+            app,
+            http=BoundedProtocol,
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            ws="none",
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_S,
+            backlog=BACKLOG,
+        )
+    )
 
 
 def _listen(address: str, port: int) -> socket.socket:

@@ -78,7 +78,7 @@ def test_projects_users_roles_and_application_credentials(cloud: Cloud) -> None:
     cloud.text("role", "delete", "watcher")
     cloud.text("user", "delete", "u1")
     cloud.text("project", "delete", "p1")
-    assert "No project" in cloud.refused("project", "show", "p1")
+    assert "No Project found" in cloud.refused("project", "show", "p1")
 
 
 def _as(cloud: Cloud, user: str, password: str, project: str, *arguments: str) -> str:

@@ -47,7 +47,9 @@ def sentence(error: NovaFastError) -> str:
     message = error.message
     if error.field and error.field not in message:
         message = f"Invalid input for field/attribute {error.field}. {message}"
-    return f"{message} {error.hint}" if error.hint else message
+    if not error.hint:
+        return message
+    return f"{message} {error.hint}" if message.endswith((".", "!", "?", ":", ";")) else f"{message}; {error.hint}"
 
 
 def title_of(status: int) -> str:
