@@ -30,7 +30,6 @@ LONG_FILES: dict[str, str] = {
 }
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS: dict[str, str] = {
-    "nova_fast/model/errors.py:NovaFastError.__init__": "keyword-only, all optional: the fields of a Failure",
     "nova_fast/api/framework/route.py:Face.__init__": "a declaration, written once for each API, by keyword",
     "nova_fast/api/framework/route.py:Face.route": "a declaration: every fact of a route in one place, by keyword",
     "nova_fast/commands/ports.py:create_server_port": "keyword-only: what a server asks of one port",
