@@ -46,8 +46,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
-# A shared machine is slow at times; a test that hangs is caught by its own limits. CI repeats the same examples, so that
-# it is red for what changed and for nothing else; new ones are found by whoever runs the tests at his desk.
+# A shared machine is slow at times; a test that hangs is caught by its own limits. CI repeats the same examples, so
+# that it is red for what changed and for nothing else; new ones are found by whoever runs the tests at his desk.
 settings.register_profile(
     "shared",
     deadline=None,

@@ -6,7 +6,8 @@ change of the machine and probes QEMU anew at every start of a guest, 6 to 12 se
 sees the difference, and it is gone with the processes.
 
 A file mounted over ``/dev/kvm`` would not do: libvirt moves every mount below ``/dev`` into the namespace of each
-guest, and cannot move that one. So ``/dev`` is made anew: the same device nodes and links, the same ``pts`` and ``shm``.
+guest, and cannot move that one. So ``/dev`` is made anew: the same device nodes and links, the same
+``pts`` and ``shm``.
 
     python -m nova_fast.cli.hidden_kvm FOLDER COMMAND [ARGUMENT …]
 

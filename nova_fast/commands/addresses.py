@@ -216,9 +216,7 @@ def _free_in(tx: Transaction, subnet: Subnet, taken: frozenset[str] = frozenset(
             and usable_in(subnet, address)
             and tx.find(tables.PORTS_BY_ADDRESS, subnet.network_id, text) is None
         ):
-            tx.put(
-                tables.ADDRESS_CURSORS, AddressCursor(subnet_id=subnet.id, next_address=(position + 1) % total)
-            )
+            tx.put(tables.ADDRESS_CURSORS, AddressCursor(subnet_id=subnet.id, next_address=(position + 1) % total))
             return FixedIp(subnet_id=subnet.id, ip_address=text)
     if not taken:
         tx.put(tables.ADDRESS_CURSORS, AddressCursor(subnet_id=subnet.id, next_address=_FULL))

@@ -32,9 +32,7 @@ def mark_hosts_dirty(tx: Transaction, hosts: Iterable[str]) -> None:
     for host in sorted(changed):
         row = tx.get(tables.HOST_NETWORKS, host)
         applied = row.applied_generation if row else 0
-        tx.put(
-            tables.HOST_NETWORKS, HostNetwork(host=host, wanted_generation=generation, applied_generation=applied)
-        )
+        tx.put(tables.HOST_NETWORKS, HostNetwork(host=host, wanted_generation=generation, applied_generation=applied))
 
 
 def mark_network_dirty(tx: Transaction, network_id: str) -> None:

@@ -160,9 +160,7 @@ def touch_group(tx: Transaction, group_id: str) -> None:
     """A group's rules have changed: a new revision, and work for the hosts that have ports in it."""
     group = tx.get(tables.SECURITY_GROUPS, group_id)
     assert group is not None, f"a rule is in group {group_id}, which is not there"
-    tx.put(
-        tables.SECURITY_GROUPS, msgspec.structs.replace(group, revision=group.revision + 1, updated_at_us=tx.now_us)
-    )
+    tx.put(tables.SECURITY_GROUPS, msgspec.structs.replace(group, revision=group.revision + 1, updated_at_us=tx.now_us))
     mark_group_dirty(tx, group_id)
 
 

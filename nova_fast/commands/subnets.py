@@ -154,9 +154,10 @@ def _checked_cidr(new: NewSubnet) -> Prefix:
         prefix = ipaddress.ip_network(new.cidr, strict=False)
     except ValueError:
         raise bad_input(f"'{new.cidr}' is not a valid IP subnet.", "cidr") from None
-    if new.cidr.split("/")[0] != str(prefix.network_address) and ipaddress.ip_address(
-        new.cidr.split("/")[0]
-    ) != prefix.network_address:
+    if (
+        new.cidr.split("/")[0] != str(prefix.network_address)
+        and ipaddress.ip_address(new.cidr.split("/")[0]) != prefix.network_address
+    ):
         raise bad_input(f"'{new.cidr}' isn't a recognized IP subnet cidr, '{prefix}' is recommended.", "cidr")
     if prefix.version != new.ip_version:
         raise bad_input(f"cidr {prefix} does not match the ip_version {new.ip_version}.", "cidr")

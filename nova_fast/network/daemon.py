@@ -56,9 +56,7 @@ class Daemon:
             except NovaFastError as error:
                 log.warning("the networks cannot be looked after yet: %s", error)
                 await asyncio.sleep(RETRY_S)
-        report = ServiceReport(
-            name=f"network@{self._host}", binary="nova-network", host=self._host, zone="internal"
-        )
+        report = ServiceReport(name=f"network@{self._host}", binary="nova-network", host=self._host, zone="internal")
         self._peer.heartbeat = lambda: report
         self._peer.handle(ApplyNetworks, self._apply)
         await self._peer.start()
@@ -86,7 +84,9 @@ class Daemon:
 
     async def _apply(self, message: ApplyNetworks, _call_id: bytes) -> Message:
         applied = await self._backend.apply(message)
-        log.info("generation %d: %d networks, %d failed", message.generation, len(message.networks), len(applied.failed))
+        log.info(
+            "generation %d: %d networks, %d failed", message.generation, len(message.networks), len(applied.failed)
+        )
         return applied
 
     async def _ask(self, request: MetadataRequest) -> MetadataAnswer:

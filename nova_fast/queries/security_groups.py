@@ -57,9 +57,7 @@ def visible_rules(reader: Reader, caller: Caller, group_id: str = "") -> Iterato
     """Every rule that exists for the caller, narrowed to a group where that is known."""
     if len(group_id.encode()) > FILTER_BYTES_MAX:
         return
-    rules = (
-        reader.scan_index(tables.RULES_BY_GROUP, group_id) if group_id else reader.scan(tables.SECURITY_GROUP_RULES)
-    )
+    rules = reader.scan_index(tables.RULES_BY_GROUP, group_id) if group_id else reader.scan(tables.SECURITY_GROUP_RULES)
     for rule in rules:
         if _sees_rule(reader, caller, rule):
             yield rule

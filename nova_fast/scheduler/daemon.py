@@ -33,7 +33,7 @@ class Daemon:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._scheduler = Scheduler(config.scheduler, random.Random())
+        self._scheduler = Scheduler(config.scheduler, random.Random())  # noqa: S311 - hosts are drawn, not keys
         self._peer = local_peer("scheduler", config)
         self._store: OpenStore | None = None
 
@@ -42,9 +42,7 @@ class Daemon:
         self._store = await open_when_made(self._config.store_path, stop)
         if self._store is None:
             return 0
-        report = ServiceReport(
-            name="scheduler", binary="nova-scheduler", host=self._config.host_name, zone="internal"
-        )
+        report = ServiceReport(name="scheduler", binary="nova-scheduler", host=self._config.host_name, zone="internal")
         self._peer.heartbeat = lambda: report
         self._peer.handle(SelectHosts, self._select)
         self._peer.handle(ReleaseClaims, self._release)

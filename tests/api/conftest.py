@@ -61,7 +61,7 @@ class DirectCommander:
         self.commands: list[Message] = []
 
     async def run(self, command: Message, request_id: str) -> Message:
-        """Do a command as the conductor does: what arrives and what is answered has been through the wire's encoding."""
+        """Do a command as the conductor does: request and answer go through the wire's encoding."""
         self.commands.append(command)
         arrived = HUB_DECODER.decode(ENCODER.encode(command))
         assert arrived == command

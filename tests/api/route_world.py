@@ -13,7 +13,6 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from tests.api.server_world import IMAGE_ID, World
 
 from nova_fast.api.app import load_face
 from nova_fast.api.framework.route import LAST_VERSION, Face, Route
@@ -21,6 +20,7 @@ from nova_fast.api.framework.versions import show_version
 from nova_fast.hub.peer import Peer
 from nova_fast.model.tasks import ConsoleOutput
 from nova_fast.state import schema as tables
+from tests.api.server_world import IMAGE_ID, World
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client, Cloud, Reply

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.api.route_world import COMMON, OWNED, ConsolePeer, Surface, changes, declared, label, ordered, statuses
 
 from nova_fast.api.app import FACES
 from nova_fast.api.framework.request import Services
 from nova_fast.image.store import ImageStore
+from tests.api.route_world import COMMON, OWNED, ConsolePeer, Surface, changes, declared, label, ordered, statuses
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client, Cloud

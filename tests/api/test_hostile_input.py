@@ -6,6 +6,7 @@ The wrong bodies are made from the declared types: each field in turn gets value
 from __future__ import annotations
 
 import copy
+import itertools
 import json as jsonlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from tests.api.route_world import ConsolePeer, Surface, body_type, declared, label, ordered
 
 from nova_fast.api.app import FACES
 from nova_fast.api.framework.request import Services
 from nova_fast.api.framework.route import Route
 from nova_fast.image.store import ImageStore
+from tests.api.route_world import ConsolePeer, Surface, body_type, declared, label, ordered
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client, Cloud
@@ -27,15 +28,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.parametrize("face", FACES)]
 
 #: JSON texts: some cannot be made by a writer.
 VALUES = (
-    "null", "[]", "{}", "true", "0", "-1", "1.5", "1e999", "-0.0", "9223372036854775808", "9" * 400, '""', '" "',
-    '"' + "x" * 100_000 + '"', '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\u202e\\u2028é☃😀"', '"../../etc/passwd"', '"\\n"',
-    '"%s%n{0.__class__}"', '"\'; DROP TABLE users; --"', '"<script>alert(1)</script>"', '"-1"', '"9223372036854775808"',
-    '[null]', '["x", "x"]', '[[[[]]]]', '[1]', '{"x": {}}', '{"": ""}', '{"\\u0000": 1}', '"١٢٣"', '"²"', '"0x10"', '"1_0"', '"NaN"',
-    '"fe80::1%eth0"', '"::ffff:1.2.3.4"', '"0.0.0.0/0"', '"::/0"', '"10.0.0.1/33"', '"2100-13-45T99:99:99Z"', '"9999-12-31T23:59:59Z"',
+    "null", "[]", "{}", "true", "0", "-1", "1.5", "1e999", "-0.0", "9223372036854775808", "9" * 400, '""',
+    '" "', '"' + "x" * 100_000 + '"', '"\\u0000"', '"a\\u0000b"', '"\\ud800"', '"\\u202e\\u2028é☃😀"',
+    '"../../etc/passwd"', '"\\n"', '"%s%n{0.__class__}"', '"\'; DROP TABLE users; --"',
+    '"<script>alert(1)</script>"', '"-1"', '"9223372036854775808"', '[null]', '["x", "x"]', '[[[[]]]]', '[1]',
+    '{"x": {}}', '{"": ""}', '{"\\u0000": 1}', '"١٢٣"', '"²"', '"0x10"', '"1_0"', '"NaN"', '"fe80::1%eth0"',
+    '"::ffff:1.2.3.4"', '"0.0.0.0/0"', '"::/0"', '"10.0.0.1/33"', '"2100-13-45T99:99:99Z"',
+    '"9999-12-31T23:59:59Z"',
 )  # fmt: skip
 WHOLE = (
-    b"", b" ", b"{", b"[", b"null", b"[]", b"0", b'"x"', b"{}", b'{"x": 1}', b"{'x': 1}", b"NaN", b'{"a": 1}{"b": 2}', b"\xff\xfe{}",
-    b'{"\xc3\x28": 1}', b"\xef\xbb\xbf{}", b"[" * 100_000, b'{"a":' * 50_000, b"\x00", b'{"x": "' + b"a" * (2 << 20) + b'"}',
+    b"", b" ", b"{", b"[", b"null", b"[]", b"0", b'"x"', b"{}", b'{"x": 1}', b"{'x': 1}", b"NaN",
+    b'{"a": 1}{"b": 2}', b"\xff\xfe{}", b'{"\xc3\x28": 1}', b"\xef\xbb\xbf{}", b"[" * 100_000,
+    b'{"a":' * 50_000, b"\x00", b'{"x": "' + b"a" * (2 << 20) + b'"}',
 )  # fmt: skip
 #: Fields of bodies that are declared as open objects.
 OPEN_FIELDS = {
@@ -47,17 +51,21 @@ OPEN_FIELDS = {
     ),
 }  # fmt: skip
 TEXTS = (
-    "", "-1", "0", "9" * 30, "1.5", "%00", "%ff%fe", "%ED%A0%80", "%C3%A9", "x" * 4000, "..%2F..%2Fetc", "__class__", "[", "(a%2B)%2B%24",
-    "*", "null", "true", "name:asc", "name:up", "in:", "in:a,b", "gt:2000-01-01", "9999-99-99", "2026-01-01T00:00:00Z", "%D9%A1", "=", "a:b:c",
+    "", "-1", "0", "9" * 30, "1.5", "%00", "%ff%fe", "%ED%A0%80", "%C3%A9", "x" * 4000, "..%2F..%2Fetc",
+    "__class__", "[", "(a%2B)%2B%24", "*", "null", "true", "name:asc", "name:up", "in:", "in:a,b",
+    "gt:2000-01-01", "9999-99-99", "2026-01-01T00:00:00Z", "%D9%A1", "=", "a:b:c",
 )  # fmt: skip
 COMMON_QUERIES = (
-    "limit marker sort sort_key sort_dir page_reverse fields name id status visibility owner tag created_at updated_at size_min size_max "
-    "changes-since changes-before all_tenants deleted project_id tenant_id user_id resources required member_of in_tree group_policy "
-    "include unknown host ip network_id fixed_ips device_id security_groups detailed start end"
-).split()
+    "limit", "marker", "sort", "sort_key", "sort_dir", "page_reverse", "fields", "name", "id", "status",
+    "visibility", "owner", "tag", "created_at", "updated_at", "size_min", "size_max", "changes-since",
+    "changes-before", "all_tenants", "deleted", "project_id", "tenant_id", "user_id", "resources", "required",
+    "member_of", "in_tree", "group_policy", "include", "unknown", "host", "ip", "network_id", "fixed_ips",
+    "device_id", "security_groups", "detailed", "start", "end",
+)  # fmt: skip
 IDS = (
-    "..", "%2e%2e", ".", "%2e", "..%2f..%2fadmin", "%2fetc%2fpasswd", "%00", "a%00b", "%0d%0aX-Injected:%201", "%ff%fe", "%C3%A9", "x" * 4000,
-    "%20", "*", "{}", "%7Bserver_id%7D", "-1", "0", "9" * 40, "null", "%D9%A1", "A" * 32, "'", "%25", "00000000-0000-0000-0000-000000000000",
+    "..", "%2e%2e", ".", "%2e", "..%2f..%2fadmin", "%2fetc%2fpasswd", "%00", "a%00b", "%0d%0aX-Injected:%201",
+    "%ff%fe", "%C3%A9", "x" * 4000, "%20", "*", "{}", "%7Bserver_id%7D", "-1", "0", "9" * 40, "null", "%D9%A1",
+    "A" * 32, "'", "%25", "00000000-0000-0000-0000-000000000000",
 )  # fmt: skip
 
 
@@ -104,7 +112,7 @@ def put(body: Any, at: tuple[Any, ...], value: Any) -> Any:
     """A copy of a body with a value at a place; what is missing on the way is made."""
     whole = here = {"": copy.deepcopy(body)}
     path: tuple[Any, ...] = ("", *at)
-    for step, following in zip(path, path[1:], strict=False):
+    for step, following in itertools.pairwise(path):
         wanted = list if isinstance(following, int) else dict
         found = here[step] if (isinstance(here, list) and here) or (isinstance(here, dict) and step in here) else None
         if not isinstance(found, wanted):

@@ -101,7 +101,9 @@ def test_pipelined_requests_are_answered_in_order(cloud: Cloud) -> None:
 @pytest.mark.parametrize("host", [b'"><script>', b'a"b', b"a\\b", b"\xff\xfe", b"user@evil", b"evil/path", b"h:999999"])
 def test_a_host_header_that_is_no_host_is_in_no_link(cloud: Cloud, host: bytes) -> None:
     answer = exchange(cloud, get(cloud, b"Host: " + host))
-    links = [link["href"] for flavor in json.loads(answer.partition(b"\r\n\r\n")[2])["flavors"] for link in flavor["links"]]
+    links = [
+        link["href"] for flavor in json.loads(answer.partition(b"\r\n\r\n")[2])["flavors"] for link in flavor["links"]
+    ]
     assert links
     assert all(link.startswith(f"http://127.0.0.1:{cloud.ports['compute']}/") for link in links)
 

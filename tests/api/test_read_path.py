@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import os
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ import pytest
 
 from nova_fast.api.compute.server_view import microseconds, seconds
 from nova_fast.api.framework import log as log_module
+from nova_fast.api.framework.endpoint import new_request_id
 from nova_fast.api.framework.log import FLUSH_AFTER_S, LINES_MAX, AccessLog
 from nova_fast.state import schema as tables
 from tests.api.server_world import HOST, World
@@ -130,3 +133,19 @@ def test_a_log_that_cannot_be_written_does_not_end_the_service(caplog: pytest.Lo
 
     asyncio.run(run())
     assert "1 lines of the access log are lost: [Errno 28] No space left on device" in caplog.text
+
+
+def test_request_ids_are_never_given_twice_not_even_after_a_fork() -> None:
+    own = {new_request_id() for _ in range(1000)}
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, new_request_id().encode())
+        os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    theirs = os.read(reader, 100).decode()
+    os.close(reader)
+    assert len(own) == 1000
+    assert theirs not in own | {new_request_id() for _ in range(1000)}
+    assert all(re.fullmatch(r"req-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}", i) for i in own)

@@ -32,7 +32,10 @@ class Rest:
         self.token = ""
         domain = {"id": "default"}
         password = password or (cloud.state / "admin-password").read_text().strip()
-        identity = {"methods": ["password"], "password": {"user": {"name": user, "domain": domain, "password": password}}}
+        identity = {
+            "methods": ["password"],
+            "password": {"user": {"name": user, "domain": domain, "password": password}},
+        }
         scope = {"project": {"name": project, "domain": domain}}
         answer = self.send("POST", "identity", "/v3/auth/tokens", {"auth": {"identity": identity, "scope": scope}})
         assert answer.status == 201, answer.body

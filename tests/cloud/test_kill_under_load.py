@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.unit.recount import assert_nothing_leaks, assert_nothing_left
 
 from nova_fast.state.store import Store
+from tests.unit.recount import assert_nothing_leaks, assert_nothing_left
 
 from .conftest import Cloud, new_cloud, wait_for
 from .rest import Rest

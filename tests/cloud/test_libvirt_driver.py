@@ -164,7 +164,7 @@ def virsh(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_guest_boots_reads_its_config_drive_and_goes_through_every_power_action(cloud: Cloud, guest: Guest) -> None:
     cloud.booted(guest)
-    assert "datasource configdrive" in cloud.console(guest)
+    assert "datasource config-drive" in cloud.console(guest)
     assert cloud.console(guest, lines=1).endswith("login: ")
     assert cloud.spawn(guest).power_state is PowerState.RUNNING, "spawning again changes nothing"
     first_process = qemu_pid(guest)

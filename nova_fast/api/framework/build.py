@@ -31,6 +31,7 @@ Scope = dict[str, Any]
 Send = Callable[[Any], Awaitable[None]]
 
 _PROJECT = re.compile(r"/[0-9a-f]{32}(?=/|$)")
+PROJECT_CHARACTERS = 33
 _HTTP_VERSIONS = frozenset({"1.0", "1.1"})
 
 
@@ -72,10 +73,12 @@ class FaceApp:
         for prefix in self._prefixes:
             if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
                 rest = path[len(prefix) :]
-                match = _PROJECT.match(rest)
+                match = _PROJECT.match(rest) if len(rest) >= PROJECT_CHARACTERS else None
                 if match is not None:
                     scope["nova_fast.project"] = match[0][1:]
                     rest = rest[match.end() :]
+                elif prefix == self._face.prefix:
+                    return  # PERF: the usual path is as it should be
                 if prefix == self._face.legacy_prefix and rest.strip("/"):
                     scope["nova_fast.legacy"] = True
                     prefix = self._face.prefix

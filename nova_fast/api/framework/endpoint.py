@@ -34,9 +34,33 @@ _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETER = re.compile(r"{(\w+)}")
 
 
+class _Entropy:
+    """Random digits, fetched for many ids at once. PERF: one system call for 64 ids; each would cost 0.5 to 1 µs."""
+
+    __slots__ = ("_digits", "_left")
+
+    def __init__(self) -> None:
+        self.forget()
+        os.register_at_fork(after_in_child=self.forget)  # SAFETY: two processes must not give the same ids
+
+    def forget(self) -> None:
+        """Fetch anew before the next id."""
+        self._digits, self._left = "", 0
+
+    def take(self) -> str:
+        """32 random hexadecimal digits that nobody else gets."""
+        if not self._left:
+            self._digits, self._left = os.urandom(16 * 64).hex(), 64
+        self._left -= 1
+        return self._digits[32 * self._left : 32 * self._left + 32]
+
+
+_entropy = _Entropy()
+
+
 def new_request_id() -> str:
     """``req-`` and a random UUID."""
-    digits = os.urandom(16).hex()
+    digits = _entropy.take()
     return f"req-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
 
 

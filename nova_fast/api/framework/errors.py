@@ -49,7 +49,9 @@ def sentence(error: NovaFastError) -> str:
         message = f"Invalid input for field/attribute {error.field}. {message}"
     if not error.hint:
         return message
-    return f"{message} {error.hint}" if message.endswith((".", "!", "?", ":", ";")) else f"{message}; {error.hint}"
+    if message.endswith((".", "!", "?")):
+        return f"{message} {error.hint[0].upper()}{error.hint[1:]}"
+    return f"{message}; {error.hint}"
 
 
 def title_of(status: int) -> str:

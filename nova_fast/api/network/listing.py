@@ -27,9 +27,7 @@ def query_type(name: str, *filters: str, tags: bool = True) -> type[msgspec.Stru
     """A query Struct for a collection with these filters besides what every list takes."""
     keys = dict.fromkeys((*filters, *_STANDARD, *(_TAGS if tags else ())))
     names = {key.replace(":", "__").replace("-", "_"): key for key in (*keys, *_CONTROLS)}
-    fields: list[tuple[str, Any, Any]] = [
-        (field, list[str], msgspec.field(default_factory=list)) for field in names
-    ]
+    fields: list[tuple[str, Any, Any]] = [(field, list[str], msgspec.field(default_factory=list)) for field in names]
     fields += [(single, str, "") for single in _SINGLE]
     return msgspec.defstruct(name, fields, rename=names, kw_only=True, forbid_unknown_fields=True, frozen=True)
 

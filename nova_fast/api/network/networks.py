@@ -147,5 +147,3 @@ async def update_network(request: Request, network_id: str) -> dict[str, Any]:
 async def delete_network(request: Request, network_id: str) -> None:
     """Remove a network without ports."""
     await request.command(DeleteNetwork(caller=request.caller, network_id=network_id))
-
-

@@ -45,9 +45,7 @@ class Guest:
         world.tx(lambda tx: tx.put(tables.SECRETS, secret))
 
     def ask(self, path: str, address: str = "10.0.0.2", network_id: str = "", method: str = "GET") -> MetadataAnswer:
-        request = MetadataRequest(
-            network_id=network_id or self.network.id, address=address, method=method, path=path
-        )
+        request = MetadataRequest(network_id=network_id or self.network.id, address=address, method=method, path=path)
         return self.world.read(lambda r: answer(r, request))
 
     def text(self, path: str) -> str:
