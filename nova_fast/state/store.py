@@ -28,6 +28,15 @@ _SCHEMA_KEY = b"schema_version"
 class Snapshot(Reader):
     """One consistent state of the past moment. Never hold it across an await: it keeps old pages from being reused."""
 
+    def forget(self) -> None:
+        """Let go of the transaction, so that whoever still has the snapshot can neither use it nor keep its slot.
+
+        SAFETY: a coroutine keeps its variables while it waits, ``with … as snapshot`` among them; LMDB gives a reader's
+        slot back only when nothing refers to the transaction, and there are READERS_MAX slots for all processes.
+        """
+        self._cursors.clear()
+        del self._txn
+
 
 class StoreError(Exception):
     """The store cannot be opened or trusted any more; the message says why and what to do."""
@@ -83,7 +92,11 @@ class Store:
     def snapshot(self) -> Iterator[Snapshot]:
         """A read-only view of the last commit."""
         with self._environment.begin(write=False) as txn:
-            yield Snapshot(txn, self._databases)
+            snapshot = Snapshot(txn, self._databases)
+            try:
+                yield snapshot
+            finally:
+                snapshot.forget()
 
     @contextlib.contextmanager
     def transaction(self, now_us: int, entropy: Callable[[int], bytes] = os.urandom) -> Iterator[Transaction]:

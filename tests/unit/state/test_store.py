@@ -297,3 +297,15 @@ def test_a_writer_that_is_killed_loses_nothing_it_acknowledged(tmp_path: Path) -
         assert len(rows) // 5 >= last + 1
         acknowledged += last
     assert acknowledged > 0
+
+
+def test_a_snapshot_that_is_kept_takes_no_readers_slot(tmp_path: Path) -> None:
+    store = Store.open(tmp_path)
+    kept = []
+    for _ in range(store_module.READERS_MAX + 10):
+        with store.snapshot() as snapshot:
+            assert snapshot.get(tables.FLAVORS, "1") is None
+            kept.append(snapshot)
+    with pytest.raises(AttributeError):
+        kept[0].get(tables.FLAVORS, "1")
+    store.close()
