@@ -263,7 +263,7 @@ class ServerView:
             "created": seconds(fault.created_at_us),
             "message": fault.message,
         }
-        if self._admin or fault.details != fault.message:
+        if fault.details != fault.message:
             view["details"] = fault.details
         return view
 
