@@ -55,6 +55,7 @@ def up(cloud: Cloud, *, foreground: bool = False) -> int:
             return _already_up(cloud)
         _check_rights(cloud.config)
         credentials = ensure_credentials(cloud.config)
+        _ensure_hub_keys(cloud.config)
         if names := supervisor.stop_leftovers(cloud.setting):
             say(f"stopped what an earlier run left behind: {', '.join(names)}")
         check_ports(cloud.config)
@@ -88,6 +89,14 @@ def supervise(cloud: Cloud, name: str) -> int:
     """Be one of the two supervisors, in the foreground."""
     setting = cloud.setting if name == SETTING_NAME else libvirt_host.setting(cloud.config)
     return supervisor.Supervisor(setting).run()
+
+
+def _ensure_hub_keys(config: Config) -> None:
+    """Make the CURVE keys of a hub on tcp before any daemon asks for them. Raises ConfigError."""
+    if config.hub_address.startswith("tcp://"):
+        from nova_fast.hub.local import local_server_keys  # brings ZeroMQ, which nothing else here needs
+
+        local_server_keys(config)
 
 
 def api_address(config: Config) -> str:
