@@ -197,7 +197,8 @@ def test_hosts_and_placement(cloud: Cloud) -> None:
         "nova-scheduler",
     }
     cloud.text("compute", "service", "set", "--disable", "--disable-reason", "test", name, "nova-compute")
-    assert next(r["Status"] for r in cloud.openstack("compute", "service", "list", "--host", name)) == "disabled"
+    only = ("compute", "service", "list", "--host", name, "--service", "nova-compute")
+    assert [row["Status"] for row in cloud.openstack(*only)] == ["disabled"]
     cloud.text("compute", "service", "set", "--enable", name, "nova-compute")
     assert name in {row["Host Name"] for row in cloud.openstack("host", "list")}
     assert {row["name"] for row in cloud.openstack("resource", "provider", "list")} == {
