@@ -8,7 +8,7 @@ VENV_PYTHON := $(VENV)/bin/python
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test check format bench bench-quick record-layout clean
+.PHONY: help setup up down test torture check format bench bench-quick record-layout clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ down: ## stop everything and leave nothing but var/
 
 test: setup ## run all tests
 	@$(AS_ROOT) $(VENV_PYTHON) -m pytest
+
+torture: setup ## the long proofs: kill -9, power cuts, full disks, floods, as long as it takes
+	@$(AS_ROOT) env NOVA_FAST_TORTURE=1 $(VENV_PYTHON) -m pytest -m torture
 
 check: setup ## format, lint, types, import directions, tidy
 	$(VENV)/bin/ruff format --check .
