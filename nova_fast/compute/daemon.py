@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 import msgspec
 
-from nova_fast.compute.drivers.base import Driver
+from nova_fast.compute.drivers.base import Driver, OnChange
 from nova_fast.compute.drivers.choice import create_driver
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.hub.peer import Peer
 from nova_fast.model.base import Message
@@ -40,6 +42,8 @@ RESOURCES_EVERY_S = 30
 REPORT_TIMEOUT_S = 60
 RETRY_S = 2
 
+MakeDriver = Callable[[Config, OnChange], Driver]
+
 
 def main(config: Config, teardown: bool = False) -> int:
     """Run the compute daemon in the foreground, or with ``teardown`` switch every guest of this cloud off, and end."""
@@ -61,11 +65,11 @@ def main(config: Config, teardown: bool = False) -> int:
 class HostDaemon:
     """One host at the hub."""
 
-    def __init__(self, config: Config, name: str) -> None:
+    def __init__(self, config: Config, name: str, edges: Edges = REAL, make_driver: MakeDriver = create_driver) -> None:
         self._config = config
         self._name = name
-        self._driver: Driver = create_driver(config, self._changed)
-        self._peer: Peer = local_peer(f"compute@{name}", config)
+        self._driver: Driver = make_driver(config, self._changed)
+        self._peer: Peer = local_peer(f"compute@{name}", config, edges)
         self._resources: HostResources | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 

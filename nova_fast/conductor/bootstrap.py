@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 
 from nova_fast.commands import registry
 from nova_fast.conductor.writer import Writer
 from nova_fast.config import Config
+from nova_fast.edges import Edges
 from nova_fast.model.commands.identity import Bootstrap, BootstrapResult, CatalogEntry
 from nova_fast.state.store import Store
 
@@ -21,13 +21,13 @@ TOKEN_KEY_BYTES = 32
 PASSWORD_FILE = "admin-password"  # noqa: S105 - the name of a file
 
 
-async def bootstrap(config: Config, store: Store, writer: Writer) -> None:
+async def bootstrap(config: Config, store: Store, writer: Writer, edges: Edges) -> None:
     """Found the cloud, or bring the URLs of its catalog up to date. Raises NovaFastError."""
     with store.snapshot() as snapshot:
         founded = snapshot.identity_generation() > 0
     request = Bootstrap(
         admin_password_hash="" if founded else await asyncio.to_thread(_password_hash, config),
-        token_key=secrets.token_bytes(TOKEN_KEY_BYTES),
+        token_key=edges.entropy(TOKEN_KEY_BYTES),
         region=config.region,
         catalog=catalog(config),
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 
 from nova_fast.commands import registry
 from nova_fast.commands.hosts import record_service_report
+from nova_fast.conductor.batches import MakeBatches, ThreadedBatches
 from nova_fast.conductor.bootstrap import bootstrap
 from nova_fast.conductor.dispatcher import Dispatcher
 from nova_fast.conductor.engine import Engine
@@ -17,6 +17,7 @@ from nova_fast.conductor.trim import trim
 from nova_fast.conductor.writer import Committed, Job, Outcome, Writer
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.contracts import decoder_of
 from nova_fast.hub.local import local_server_keys
 from nova_fast.hub.server import HubServer, Incoming
@@ -54,16 +55,19 @@ def main(config: Config) -> int:
 class Conductor:
     """The daemon: writer, hub and dispatcher put together."""
 
-    def __init__(self, config: Config, store: Store) -> None:
+    def __init__(
+        self, config: Config, store: Store, edges: Edges = REAL, make_batches: MakeBatches = ThreadedBatches
+    ) -> None:
         registry.load_all()
         self._config = config
+        self._edges = edges
         self._store = store
         self._engine = Engine(config.conductor.task_timeout_s)
-        self._writer = Writer(store, self._engine, decoder_of(RESULTS).decode)
+        self._writer = Writer(store, self._engine, decoder_of(RESULTS).decode, edges, make_batches)
         keys = local_server_keys(config)
-        self._hub = HubServer(config.hub_address, config=config.hub, keys=keys, events=EventLog(store))
-        self._dispatcher = Dispatcher(store, self._writer, self._engine, self._hub)
-        self._reports = Reports(store, self._writer, self._engine, self._hub, lambda: time.time_ns() // 1000)
+        self._hub = HubServer(config.hub_address, config=config.hub, keys=keys, events=EventLog(store), edges=edges)
+        self._dispatcher = Dispatcher(store, self._writer, self._engine, self._hub, edges)
+        self._reports = Reports(store, self._writer, self._engine, self._hub, edges.now_us)
         self._broken = False
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -76,7 +80,7 @@ class Conductor:
         self._writer.on_commit = self._committed
         self._writer.on_broken = broken
         self._writer.start()
-        await bootstrap(self._config, self._store, self._writer)
+        await bootstrap(self._config, self._store, self._writer, self._edges)
         self._hub.handle_batch(COMMANDS, self._commands)
         self._reports.register()
         self._hub.on_peer_up = self._peer_up

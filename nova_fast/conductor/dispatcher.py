@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Coroutine
 from typing import Any
 
@@ -19,6 +18,7 @@ from nova_fast.conductor.engine import Engine, message_of
 from nova_fast.conductor.network_sync import NetworkSync
 from nova_fast.conductor.workflows.create_server import placement_request
 from nova_fast.conductor.writer import Job, Outcome, Writer
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.server import HubServer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import InternalError, NovaFastError
@@ -40,16 +40,17 @@ _OURS = frozenset({"hub_closed", "queue_full"})
 class Dispatcher:
     """Runs on the conductor's loop."""
 
-    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer) -> None:
+    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer, edges: Edges = REAL) -> None:
         self._store = store
         self._writer = writer
         self._engine = engine
         self._hub = hub
+        self._now_us = edges.now_us
         self._placements: list[Task] = []
         self._placing = False
         self._closed = False
         self._running: set[asyncio.Task[None]] = set()
-        self.networks = NetworkSync(store, self._record, hub, self)
+        self.networks = NetworkSync(store, self._record, hub, self, edges.now_us)
 
     def resume(self) -> None:
         """Send again every task that was recorded and has no answer."""
@@ -121,7 +122,7 @@ class Dispatcher:
 
     async def _ask(self, task: Task) -> None:
         outcome = await self._outcome(task)
-        while isinstance(outcome, NovaFastError) and outcome.code in _OURS and _now_us() < task.deadline_us:
+        while isinstance(outcome, NovaFastError) and outcome.code in _OURS and self._now_us() < task.deadline_us:
             await asyncio.sleep(AGAIN_S)
             outcome = await self._outcome(task)
         if outcome is not None:
@@ -193,7 +194,7 @@ class Dispatcher:
         return selection.placements
 
     async def _not_placed(self, tasks: list[Task], error: NovaFastError) -> None:
-        now_us = _now_us()
+        now_us = self._now_us()
         waiting = [task for task in tasks if task.deadline_us > now_us]
         for task in tasks:
             if task.deadline_us <= now_us:
@@ -208,7 +209,3 @@ class Dispatcher:
         else:
             for task in waiting:
                 await self._place_some([task])
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Protocol
 
@@ -63,12 +62,18 @@ class NetworkSync:
     """Runs on the conductor's loop."""
 
     def __init__(
-        self, store: Store, record: Callable[[Work], Awaitable[None]], hub: HubServer, dispatching: Dispatching
+        self,
+        store: Store,
+        record: Callable[[Work], Awaitable[None]],
+        hub: HubServer,
+        dispatching: Dispatching,
+        now_us: Callable[[], int],
     ) -> None:
         self._store = store
         self._record = record
         self._hub = hub
         self._dispatching = dispatching
+        self._now_us = now_us
         self._hosts: dict[str, _Host] = {}
         self._deadlines: asyncio.TimerHandle | None = None
 
@@ -133,7 +138,7 @@ class NetworkSync:
         if host.applied >= wanted.generation and not host.failed:
             return True
         session = host.session
-        deadline_us = _now_us() + APPLY_TIMEOUT_S * 1_000_000
+        deadline_us = self._now_us() + APPLY_TIMEOUT_S * 1_000_000
         try:
             applied = await self._hub.call(f"network@{name}", wanted, deadline_us=deadline_us)
         except NovaFastError as error:
@@ -163,7 +168,7 @@ class NetworkSync:
     # ------------------------------------------------------------------ who waits
     def _settle(self, host: _Host) -> None:
         """Answer the tasks that need wait no longer."""
-        now_us = _now_us()
+        now_us = self._now_us()
         still: list[Task] = []
         for task in host.waiting:
             failure = self._failure_of(host, task)
@@ -195,7 +200,7 @@ class NetworkSync:
 
     def _look_at_deadlines(self) -> None:
         self._deadlines = None
-        now_us = _now_us()
+        now_us = self._now_us()
         for host in self._hosts.values():
             if any(task.deadline_us <= now_us for task in host.waiting):
                 self._settle(host)
@@ -210,7 +215,3 @@ def _tell(name: str, host: _Host, trouble: str) -> None:
     elif host.trouble and not trouble:
         log.info("the networks of %s are as they should be again", name)
     host.trouble = trouble
-
-
-def _now_us() -> int:
-    return time.time_ns() // 1000

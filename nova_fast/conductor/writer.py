@@ -1,4 +1,4 @@
-"""The writer thread: everything that has arrived is done in one transaction, and one sync makes it all durable.
+"""The writer: everything that has arrived is done in one transaction, and one sync makes it all durable.
 
 The batch grows with load and shrinks to one when idle. A command that fails is taken back alone; when the disk cannot
 take the batch, all of it is refused and nothing of it has happened. A command with a call id is done once: its result
@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import queue
-import threading
-import time
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
+from nova_fast.conductor.batches import Batches, MakeBatches, ThreadedBatches
 from nova_fast.conductor.engine import Engine
+from nova_fast.edges import REAL, Edges
 from nova_fast.model.base import Message
 from nova_fast.model.errors import InternalError, NovaFastError, Unavailable
 from nova_fast.model.workflows import Task
@@ -54,33 +53,39 @@ class Committed(msgspec.Struct, frozen=True):
 class Writer:
     """Owns the store's write side. Give it jobs from the loop; it answers on the loop."""
 
-    def __init__(self, store: Store, engine: Engine, decode_result: Callable[[bytes], Message]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        decode_result: Callable[[bytes], Message],
+        edges: Edges = REAL,
+        make_batches: MakeBatches = ThreadedBatches,
+    ) -> None:
         self._store = store
         self._engine = engine
         self._decode_result = decode_result
         self._encode = msgspec.msgpack.Encoder().encode
-        self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._serve, name="writer", daemon=True)
+        self._edges = edges
+        self._batches: Batches[Job] = make_batches(self._commit, BATCH_MAX)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_commit: Callable[[Committed], None] = lambda _committed: None
         self.on_broken: Callable[[], None] = lambda: None
 
     def start(self) -> None:
-        """Start the thread; answers come to the running loop."""
+        """Begin to commit; answers come to the running loop."""
         self._loop = asyncio.get_running_loop()
-        self._thread.start()
+        self._batches.start()
 
     def stop(self) -> None:
-        """Finish what has been given and end the thread."""
-        self._queue.put(None)
-        self._thread.join()
+        """Finish what has been given and end. Blocks until then."""
+        self._batches.stop()
 
     def submit(self, job: Job) -> None:
         """Give a job. Refused at once with Unavailable when too many wait."""
-        if self._queue.qsize() >= QUEUE_MAX and not job.must:
+        if self._batches.waiting() >= QUEUE_MAX and not job.must:
             job.done(Unavailable("Too many requests are waiting.", code="busy", hint="try again"))
         else:
-            self._queue.put(job)
+            self._batches.put(job)
 
     async def run(self, work: Work, call_id: str = "") -> Message:
         """Do one thing and wait for its commit. Raises NovaFastError."""
@@ -96,30 +101,12 @@ class Writer:
             raise outcome
         return outcome
 
-    # ------------------------------------------------------------------ the thread
-    def _serve(self) -> None:
-        while True:
-            batch: list[Job] = []
-            job = self._queue.get()
-            stopping = job is None
-            if job is not None:
-                batch.append(job)
-            while not stopping and len(batch) < BATCH_MAX and not self._queue.empty():
-                job = self._queue.get()
-                if job is None:
-                    stopping = True
-                else:
-                    batch.append(job)
-            if batch:
-                self._commit(batch)
-            if stopping:
-                return
-
+    # ------------------------------------------------------------------ beside the loop
     def _commit(self, batch: list[Job]) -> None:
         outcomes: list[Outcome] = []
         committed: Committed | None = None
         try:
-            with self._store.transaction(time.time_ns() // 1000) as tx:
+            with self._store.transaction(self._edges.now_us(), self._edges.entropy) as tx:
                 outcomes = [self._do(tx, job) for job in batch]
                 tasks = self._engine.advance_ready(tx)
                 committed = Committed(generation=tx.generation(), tasks=tasks)

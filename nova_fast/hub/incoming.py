@@ -171,7 +171,7 @@ class IncomingCalls:
             return
         if deadline_us:
             deadline_us -= self._settings.clock_ahead_us
-            if deadline_us <= wire.now_us():
+            if deadline_us <= self._settings.now_us():
                 self._counters.expired += 1
                 self._refuse(call_id, Unavailable("the call came after its deadline", code="deadline_passed"))
                 return
@@ -241,11 +241,12 @@ class IncomingCalls:
 class Settings:
     """What all calls of a process share."""
 
-    __slots__ = ("clock_ahead_us", "counters", "limits")
+    __slots__ = ("clock_ahead_us", "counters", "limits", "now_us")
 
-    def __init__(self, limits: Limits, counters: Counters) -> None:
+    def __init__(self, limits: Limits, counters: Counters, now_us: Callable[[], int]) -> None:
         self.limits = limits
         self.counters = counters
+        self.now_us = now_us  # this machine's wall clock
         self.clock_ahead_us = 0  # how far the hub's wall clock is ahead of this machine's
 
 

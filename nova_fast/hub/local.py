@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nova_fast.config import Config
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.keys import (
     PeerKeys,
     ServerKeys,
@@ -27,9 +28,9 @@ def local_server_keys(config: Config) -> ServerKeys | None:
     return keys
 
 
-def local_peer(name: str, config: Config) -> Peer:
+def local_peer(name: str, config: Config, edges: Edges = REAL) -> Peer:
     """A peer of the hub under this name, not started yet. Raises ConfigError."""
     keys: PeerKeys | None = None
     if config.hub_address.startswith("tcp://"):
         keys = load_peer_keys(config.state_path / "keys")
-    return Peer(name, config.hub_address, config=config.hub, keys=keys)
+    return Peer(name, config.hub_address, config=config.hub, keys=keys, edges=edges)

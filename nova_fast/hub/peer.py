@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
@@ -18,6 +17,7 @@ import msgspec
 import zmq
 
 from nova_fast.config import HubConfig
+from nova_fast.edges import REAL, Context, Edges
 from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
 from nova_fast.hub.contracts import ENCODER, PEER_DECODER
@@ -55,6 +55,7 @@ class Peer:
         config: HubConfig,
         keys: PeerKeys | None = None,
         limits: Limits | None = None,
+        edges: Edges = REAL,
     ) -> None:
         """``address`` is ``ipc://…`` or ``tcp://host:port``; tcp needs keys. Raises ConfigError."""
         assert wire.valid_name(name), f"{name!r} is no name of a peer"
@@ -71,15 +72,16 @@ class Peer:
         #: Called when a newer process took this name; this Peer is of no use then.
         self.on_replaced: Callable[[], None] | None = None
         self._config = config
+        self._edges = edges
         self._keys = keys
         self._limits = limits or Limits()
-        self._settings = Settings(self._limits, self.counters)
+        self._settings = Settings(self._limits, self.counters, edges.now_us)
         self._handlers = Handlers()
-        self._session = os.urandom(wire.ID_BYTES)
+        self._session = edges.entropy(wire.ID_BYTES)
         self._hub_session = b""
-        self._call_ids = wire.CallIds()
+        self._call_ids = wire.CallIds(edges.entropy)
         self._reader = EventReader(self._put, self.counters)
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._context: Context | None = None
         self._fd: FdSocket | None = None
         self._waiters: set[asyncio.Future[None]] = set()
         self._beat: asyncio.Task[None] | None = None
@@ -120,7 +122,7 @@ class Peer:
         self._outbox = Outbox(self._send, self._limits.outbox_frames_max, self.counters)
         self._outgoing = OutgoingCalls("the conductor", self._put, self._limits, self.counters)
         self._incoming = IncomingCalls("the conductor", PEER_DECODER, self._handlers, self._put, self._settings)
-        self._context = zmq.Context()
+        self._context = self._edges.new_context()
         self._open()
         self._schedule_tick(0.0)
 
@@ -168,7 +170,7 @@ class Peer:
             raise Unavailable("the hub is closed", code="hub_closed")
         if call_id is None:
             call_id = self._call_ids.next()
-        deadline_us = wire.now_us() + self._settings.clock_ahead_us + int(timeout_s * 1e6)
+        deadline_us = self._edges.now_us() + self._settings.clock_ahead_us + int(timeout_s * 1e6)
         frame = wire.pack(wire.CALL, call_id, max(1, deadline_us), ENCODER.encode(message))
         if len(frame) > self._limits.message_bytes_max:
             raise TooLarge(f"the message has {len(frame)} bytes", code="message_too_large")
@@ -269,7 +271,7 @@ class Peer:
     def _on_welcome(self, welcome: wire.Welcome) -> None:
         now_s = self._loop.time()
         trip_us = int((now_s - self._hello_s) * 1e6)
-        self._settings.clock_ahead_us = welcome.now_us - (wire.now_us() - trip_us // 2)
+        self._settings.clock_ahead_us = welcome.now_us - (self._edges.now_us() - trip_us // 2)
         self._heartbeat_s = welcome.heartbeat_s
         self._down_after_s = welcome.down_after_s
         new_hub = welcome.session != self._hub_session

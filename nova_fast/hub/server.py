@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
@@ -23,6 +22,7 @@ import msgspec
 import zmq
 
 from nova_fast.config import ConfigError, HubConfig
+from nova_fast.edges import REAL, Context, Edges
 from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
 from nova_fast.hub.contracts import ENCODER, is_node_daemon
@@ -61,6 +61,7 @@ class HubServer:
         keys: ServerKeys | None = None,
         events: EventSource | None = None,
         limits: Limits | None = None,
+        edges: Edges = REAL,
     ) -> None:
         """``address`` is ``ipc://…`` or ``tcp://…``; tcp needs keys. Raises ConfigError."""
         check_address(address, has_keys=keys is not None)
@@ -69,18 +70,19 @@ class HubServer:
         self.on_peer_up: Callable[[str, bool], None] | None = None
         self.on_peer_down: Callable[[str], None] | None = None
         self._config = config
+        self._edges = edges
         self._keys = keys
         self._source = events
         self._limits = limits or Limits()
-        self._settings = Settings(self._limits, self.counters)
+        self._settings = Settings(self._limits, self.counters, edges.now_us)
         self._handlers = Handlers()
-        self._session = os.urandom(wire.ID_BYTES)
-        self._call_ids = wire.CallIds()
+        self._session = edges.entropy(wire.ID_BYTES)
+        self._call_ids = wire.CallIds(edges.entropy)
         self._refusals: set[tuple[str, str]] = set()
         self._links: dict[str, Link] = {}
         self._routes: dict[bytes, Link] = {}
         self._feed: EventFeed | None = None
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._context: Context | None = None
         self._authenticator: Authenticator | None = None
         self._fd: FdSocket | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
@@ -103,7 +105,7 @@ class HubServer:
         """Bind and serve. Raises ConfigError when the address cannot be bound."""
         assert self._context is None and not self._closed, "start once"
         self._loop = asyncio.get_running_loop()
-        self._context = zmq.Context()
+        self._context = self._edges.new_context()
         try:
             if self._keys is not None and self.address.startswith("tcp://"):
                 self._authenticator = Authenticator(self._context, self._keys.allowed, self.counters)
@@ -158,7 +160,7 @@ class HubServer:
         frame = wire.pack(wire.CALL, call_id, deadline_us, ENCODER.encode(message))
         if len(frame) > self._limits.message_bytes_max:
             raise TooLarge(f"the message has {len(frame)} bytes", code="message_too_large")
-        deadline_s = self._loop.time() + (deadline_us - wire.now_us()) / 1e6
+        deadline_s = self._loop.time() + (deadline_us - self._edges.now_us()) / 1e6
         return await self._link(peer).outgoing.call(call_id, frame, deadline_s)
 
     def peers(self) -> dict[str, PeerState]:
@@ -326,7 +328,7 @@ class HubServer:
             credits=self._config.credits,
             heartbeat_s=self._config.heartbeat_s,
             down_after_s=self._config.down_after_s,
-            now_us=wire.now_us(),
+            now_us=self._edges.now_us(),
         )
         link.outbox.put(wire.pack(wire.WELCOME, body=ENCODER.encode(welcome)))
         link.outgoing.link_up(self._config.credits, welcome.now_us)

@@ -19,10 +19,9 @@ was restarted. PING says only "alive"; BYE says "I am leaving".
 
 from __future__ import annotations
 
-import os
 import re
 import struct
-import time
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -147,18 +146,13 @@ def valid_name(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def now_us() -> int:
-    """This machine's wall clock, Unix microseconds."""
-    return time.time_ns() // 1000
-
-
 class CallIds:
     """Ids that no other process makes: 8 random bytes and a counter."""
 
     __slots__ = ("_count", "_prefix")
 
-    def __init__(self) -> None:
-        self._prefix = os.urandom(8)
+    def __init__(self, entropy: Callable[[int], bytes]) -> None:
+        self._prefix = entropy(8)
         self._count = 0
 
     def next(self) -> bytes:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.tasks import ApplyNetworks, MetadataAnswer, MetadataRequest, ServiceReport
-from nova_fast.network.backend import Backend, settings_for
+from nova_fast.network.backend import AskMetadata, Backend, settings_for
 from nova_fast.network.fake import FakeBackend
 
 log = logging.getLogger(__name__)
 
 METADATA_TIMEOUT_S = 10
 RETRY_S = 2
+
+MakeBackend = Callable[[Config, AskMetadata], Backend]
 
 
 def main(config: Config, teardown: bool = False) -> int:
@@ -38,14 +42,27 @@ def main(config: Config, teardown: bool = False) -> int:
     return run_daemon(config, serve)
 
 
+def create_backend(config: Config, ask: AskMetadata) -> Backend:
+    """The backend named by ``network.driver``, not started yet."""
+    network = config.network
+    if network.driver == "fake":
+        return FakeBackend()
+    from nova_fast.network.linux.backend import LinuxBackend
+
+    settings = settings_for(config.state_path, network.external_bridge, network.external_cidr, network.dns_nameservers)
+    return LinuxBackend(settings, ask)
+
+
 class Daemon:
     """One host at the hub."""
 
-    def __init__(self, config: Config, host: str) -> None:
+    def __init__(
+        self, config: Config, host: str, edges: Edges = REAL, make_backend: MakeBackend = create_backend
+    ) -> None:
         self._config = config
         self._host = host
-        self._peer = local_peer(f"network@{host}", config)
-        self._backend = self._make_backend()
+        self._peer = local_peer(f"network@{host}", config, edges)
+        self._backend = make_backend(config, self._ask)
 
     async def start(self, stop: asyncio.Event) -> None:
         """Take over what is there (again and again until the machine can), then connect to the hub."""
@@ -70,17 +87,6 @@ class Daemon:
         """Remove everything this cloud made on this machine."""
         await self._backend.start()
         await self._backend.teardown()
-
-    def _make_backend(self) -> Backend:
-        network = self._config.network
-        if network.driver == "fake":
-            return FakeBackend()
-        from nova_fast.network.linux.backend import LinuxBackend
-
-        settings = settings_for(
-            self._config.state_path, network.external_bridge, network.external_cidr, network.dns_nameservers
-        )
-        return LinuxBackend(settings, self._ask)
 
     async def _apply(self, message: ApplyNetworks, _call_id: bytes) -> Message:
         applied = await self._backend.apply(message)

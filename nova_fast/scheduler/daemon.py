@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError
@@ -22,6 +24,8 @@ log = logging.getLogger(__name__)
 
 TICK_S = 5
 
+Open = Callable[[Path, asyncio.Event], Awaitable[OpenStore | None]]
+
 
 def main(config: Config) -> int:
     """Run the scheduler in the foreground. Returns the exit code."""
@@ -31,15 +35,17 @@ def main(config: Config) -> int:
 class Daemon:
     """The scheduler at the hub."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, edges: Edges = REAL, open_store: Open = open_when_made) -> None:
         self._config = config
-        self._scheduler = Scheduler(config.scheduler, random.Random())  # noqa: S311 - hosts are drawn, not keys
-        self._peer = local_peer("scheduler", config)
+        self._open_store = open_store
+        drawing = random.Random(edges.entropy(16))  # noqa: S311 - hosts are drawn, not keys
+        self._scheduler = Scheduler(config.scheduler, drawing)
+        self._peer = local_peer("scheduler", config, edges)
         self._store: OpenStore | None = None
 
     async def run(self, stop: asyncio.Event) -> int:
         """Serve until ``stop`` is set."""
-        self._store = await open_when_made(self._config.store_path, stop)
+        self._store = await self._open_store(self._config.store_path, stop)
         if self._store is None:
             return 0
         report = ServiceReport(name="scheduler", binary="nova-scheduler", host=self._config.host_name, zone="internal")
@@ -54,7 +60,7 @@ class Daemon:
             try:
                 await asyncio.wait_for(stop.wait(), TICK_S)
             except TimeoutError:
-                late = self._scheduler.tick(time.monotonic())
+                late = self._scheduler.tick(asyncio.get_running_loop().time())
                 if late:
                     log.warning("%d choices were never committed and are given back", len(late))
         await self._peer.close()

@@ -33,6 +33,8 @@ MANY_PARAMETERS: dict[str, str] = {
     "nova_fast/api/framework/route.py:Face.__init__": "a declaration, written once for each API, by keyword",
     "nova_fast/api/framework/route.py:Face.route": "a declaration: every fact of a route in one place, by keyword",
     "nova_fast/commands/ports.py:create_server_port": "keyword-only: what a server asks of one port",
+    "nova_fast/hub/peer.py:Peer.__init__": "keyword-only: all but the name and the address may be left out",
+    "nova_fast/hub/server.py:HubServer.__init__": "keyword-only: all but the address may be left out",
 }
 # Loaded by name: daemons by `nova-fast NAME`, the command line by its console script, what wraps libvirtd by `-m`.
 # What tests stand on lives beside what it stands for.

@@ -9,6 +9,7 @@ import os
 import pytest
 
 from nova_fast.config import HubConfig
+from nova_fast.edges import Edges, wall_clock_us
 from nova_fast.hub import wire
 from nova_fast.hub.limits import Limits
 from nova_fast.hub.server import Incoming
@@ -354,7 +355,7 @@ def test_calls_that_arrive_together_are_handed_over_together() -> None:
             def take(calls: list[Incoming]) -> None:
                 sizes.append(len(calls))
                 for index, call in enumerate(calls):
-                    assert call.peer == "api.0" and call.deadline_us > wire.now_us()
+                    assert call.peer == "api.0" and call.deadline_us > wall_clock_us()
                     call.reply(Conflict("odd") if index % 2 else Done())
 
             server.handle_batch((ServiceReport,), take)
@@ -405,18 +406,16 @@ def test_a_message_over_the_bound_is_refused_where_it_is_made() -> None:
     run(test)
 
 
-def test_a_call_made_before_the_hub_is_known_gets_its_full_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_made_before_the_hub_is_known_gets_its_full_time() -> None:
     async def test() -> None:
         async with Rig() as rig:
             server = rig.new_server()
             server.handle(ServiceReport, lambda p, m, i: Done())
-            peer = rig.new_peer("api.0")
+            behind = Edges(now_us=lambda: wall_clock_us() - 3_600_000_000)  # this machine's clock is an hour behind
+            peer = rig.new_peer("api.0", edges=behind)
             await peer.start()
-            with monkeypatch.context() as patch:
-                real = wire.now_us
-                patch.setattr(wire, "now_us", lambda: real() - 3_600_000_000)  # this machine's clock is an hour behind
-                call = asyncio.create_task(peer.call(REPORT, timeout_s=5))
-                await asyncio.sleep(0.05)
+            call = asyncio.create_task(peer.call(REPORT, timeout_s=5))
+            await asyncio.sleep(0.05)
             await rig.start(server)
             assert await call == Done()
             assert server.counters.expired == 0

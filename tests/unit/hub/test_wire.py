@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 
 import pytest
 from hypothesis import given
@@ -62,6 +63,6 @@ def test_other_names_are_not(name: str) -> None:
 
 
 def test_call_ids_never_repeat() -> None:
-    ids = wire.CallIds()
-    other = wire.CallIds()
+    ids = wire.CallIds(os.urandom)
+    other = wire.CallIds(os.urandom)
     assert len({ids.next() for _ in range(1000)} | {other.next() for _ in range(1000)}) == 2000
