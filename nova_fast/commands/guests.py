@@ -32,7 +32,7 @@ def record_guest_state(tx: Transaction, host: str, server_id: str, power_state: 
         return
     _observe(tx, server, power_state)
     seen = tx.need(tables.SERVERS, server_id, "Instance")
-    tx.put(tables.SERVERS, msgspec.structs.replace(seen, observed_at_us=tx.now_us))
+    tx.put(tables.SERVERS, msgspec.structs.replace(seen, observed_at_us=tx.time_us))
 
 
 def record_inventory(tx: Transaction, inventory: GuestInventory, since_us: int) -> WantedGuests:
@@ -57,7 +57,7 @@ def take_over(tx: Transaction, server: Server, power_state: PowerState) -> Serve
         power_state = server.power_state
     if (vm_state, power_state) == (server.vm_state, server.power_state):
         return server
-    return save_server(tx, server, vm_state=vm_state, power_state=power_state, observed_at_us=tx.now_us)
+    return save_server(tx, server, vm_state=vm_state, power_state=power_state, observed_at_us=tx.time_us)
 
 
 def settled_state(expected: VmState, power_state: PowerState) -> VmState:

@@ -66,8 +66,8 @@ class Conductor:
         self._writer = Writer(store, self._engine, decoder_of(RESULTS).decode, edges, make_batches)
         keys = local_server_keys(config)
         self._hub = HubServer(config.hub_address, config=config.hub, keys=keys, events=EventLog(store), edges=edges)
-        self._dispatcher = Dispatcher(store, self._writer, self._engine, self._hub, edges)
-        self._reports = Reports(store, self._writer, self._engine, self._hub, edges.now_us)
+        self._dispatcher = Dispatcher(store, self._writer, self._engine, self._hub)
+        self._reports = Reports(store, self._writer, self._engine, self._hub)
         self._broken = False
 
     async def run(self, stop: asyncio.Event) -> int:
@@ -133,7 +133,7 @@ class Conductor:
         def work(tx: Transaction) -> Message:
             record_service_report(tx, report)
             self._engine.hosts_down(tx)
-            self._engine.expire(tx, tx.now_us - LOST_AFTER_US)
+            self._engine.expire(tx, tx.time_us - LOST_AFTER_US)
             return Done()
 
         def drop(tx: Transaction) -> Message:

@@ -18,7 +18,6 @@ from nova_fast.conductor.engine import Engine, message_of
 from nova_fast.conductor.network_sync import NetworkSync
 from nova_fast.conductor.workflows.create_server import placement_request
 from nova_fast.conductor.writer import Job, Outcome, Writer
-from nova_fast.edges import REAL, Edges
 from nova_fast.hub.server import HubServer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import InternalError, NovaFastError
@@ -40,17 +39,17 @@ _OURS = frozenset({"hub_closed", "queue_full"})
 class Dispatcher:
     """Runs on the conductor's loop."""
 
-    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer, edges: Edges = REAL) -> None:
+    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer) -> None:
         self._store = store
         self._writer = writer
         self._engine = engine
         self._hub = hub
-        self._now_us = edges.now_us
+        self._clock = writer.clock
         self._placements: list[Task] = []
         self._placing = False
         self._closed = False
         self._running: set[asyncio.Task[None]] = set()
-        self.networks = NetworkSync(store, self._record, hub, self, edges.now_us)
+        self.networks = NetworkSync(store, self._record, hub, self, writer.clock)
 
     def resume(self) -> None:
         """Send again every task that was recorded and has no answer."""
@@ -122,7 +121,7 @@ class Dispatcher:
 
     async def _ask(self, task: Task) -> None:
         outcome = await self._outcome(task)
-        while isinstance(outcome, NovaFastError) and outcome.code in _OURS and self._now_us() < task.deadline_us:
+        while isinstance(outcome, NovaFastError) and outcome.code in _OURS and self._left_s(task.deadline_us) > 0:
             await asyncio.sleep(AGAIN_S)
             outcome = await self._outcome(task)
         if outcome is not None:
@@ -136,13 +135,17 @@ class Dispatcher:
             if message is None:
                 return None
             return await self._hub.call(
-                task.peer, message, deadline_us=task.deadline_us, call_id=bytes.fromhex(task.id)
+                task.peer, message, timeout_s=self._left_s(task.deadline_us), call_id=bytes.fromhex(task.id)
             )
         except NovaFastError as error:
             return error
         except Exception:
             log.exception("task %s (%s) of %s could not be asked", task.id, task.step, task.server_id)
             return InternalError("An unexpected error occurred.")
+
+    def _left_s(self, deadline_us: int) -> float:
+        """How long it is until a deadline."""
+        return (deadline_us - self._clock.steady_us()) / 1e6
 
     # ------------------------------------------------------------------ placements
     async def _place(self) -> None:
@@ -189,15 +192,17 @@ class Dispatcher:
 
     async def _select(self, wanted: dict[str, Task], requests: list[PlacementRequest]) -> tuple[Placement, ...]:
         deadline_us = min(task.deadline_us for task in wanted.values())
-        selection = await self._hub.call(SCHEDULER, SelectHosts(requests=tuple(requests)), deadline_us=deadline_us)
+        selection = await self._hub.call(
+            SCHEDULER, SelectHosts(requests=tuple(requests)), timeout_s=self._left_s(deadline_us)
+        )
         assert isinstance(selection, Selection), f"the scheduler answered {type(selection).__name__}"
         return selection.placements
 
     async def _not_placed(self, tasks: list[Task], error: NovaFastError) -> None:
-        now_us = self._now_us()
-        waiting = [task for task in tasks if task.deadline_us > now_us]
+        time_us = self._clock.steady_us()
+        waiting = [task for task in tasks if task.deadline_us > time_us]
         for task in tasks:
-            if task.deadline_us <= now_us:
+            if task.deadline_us <= time_us:
                 self.answer(task, error)
         if error.code == "deadline_passed":  # of the one that has waited longest; the others go on waiting
             self._placements = waiting + self._placements

@@ -179,7 +179,7 @@ class Engine:
             server_id=server.id,
             peer=peer,
             step=question.step,
-            deadline_us=tx.now_us + int(timeout_s * US_PER_S),
+            deadline_us=tx.time_us + int(timeout_s * US_PER_S),
             generation=wanted.wanted_generation if wanted is not None else 0,
         )
         tx.put(tables.TASKS, task)

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 import msgspec
 
 from nova_fast.commands.host_networks import record_applied
+from nova_fast.conductor.clock import Clock
 from nova_fast.conductor.writer import Outcome, Work
 from nova_fast.hub.server import HubServer
 from nova_fast.model.base import Message
@@ -67,13 +68,13 @@ class NetworkSync:
         record: Callable[[Work], Awaitable[None]],
         hub: HubServer,
         dispatching: Dispatching,
-        now_us: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._store = store
         self._record = record
         self._hub = hub
         self._dispatching = dispatching
-        self._now_us = now_us
+        self._clock = clock
         self._hosts: dict[str, _Host] = {}
         self._deadlines: asyncio.TimerHandle | None = None
 
@@ -138,9 +139,8 @@ class NetworkSync:
         if host.applied >= wanted.generation and not host.failed:
             return True
         session = host.session
-        deadline_us = self._now_us() + APPLY_TIMEOUT_S * 1_000_000
         try:
-            applied = await self._hub.call(f"network@{name}", wanted, deadline_us=deadline_us)
+            applied = await self._hub.call(f"network@{name}", wanted, timeout_s=APPLY_TIMEOUT_S)
         except NovaFastError as error:
             _tell(name, host, f"could not be applied: {error}")
             return False
@@ -168,7 +168,7 @@ class NetworkSync:
     # ------------------------------------------------------------------ who waits
     def _settle(self, host: _Host) -> None:
         """Answer the tasks that need wait no longer."""
-        now_us = self._now_us()
+        time_us = self._clock.steady_us()
         still: list[Task] = []
         for task in host.waiting:
             failure = self._failure_of(host, task)
@@ -176,7 +176,7 @@ class NetworkSync:
                 self._dispatching.answer(task, failure)
             elif host.applied >= task.generation:
                 self._dispatching.answer(task, Done())
-            elif task.deadline_us <= now_us:
+            elif task.deadline_us <= time_us:
                 late = Unavailable(f"The network daemon {task.peer} did not answer.", code="network_timeout")
                 self._dispatching.answer(task, late)
             else:
@@ -200,9 +200,9 @@ class NetworkSync:
 
     def _look_at_deadlines(self) -> None:
         self._deadlines = None
-        now_us = self._now_us()
+        time_us = self._clock.steady_us()
         for host in self._hosts.values():
-            if any(task.deadline_us <= now_us for task in host.waiting):
+            if any(task.deadline_us <= time_us for task in host.waiting):
                 self._settle(host)
         if any(host.waiting for host in self._hosts.values()):
             self._watch_deadlines()

@@ -35,18 +35,18 @@ from nova_fast.state.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
-CONSOLE_TIMEOUT_US = 15_000_000
+CONSOLE_TIMEOUT_S = 15
 
 
 class Reports:
     """Handlers of the hub that are not commands of a face."""
 
-    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer, now_us: Callable[[], int]) -> None:
+    def __init__(self, store: Store, writer: Writer, engine: Engine, hub: HubServer) -> None:
         self._store = store
         self._writer = writer
         self._engine = engine
         self._hub = hub
-        self._now_us = now_us
+        self._clock = writer.clock
         self._connected_us: dict[str, int] = {}  # compute host → since when its present connection is there
         self._running: set[asyncio.Task[None]] = set()
 
@@ -93,7 +93,7 @@ class Reports:
     async def guest_inventory(self, peer: str, message: GuestInventory, _call_id: bytes) -> Message:
         """A compute daemon has come up and says which guests it has; it is told which belong there."""
         _only_own(peer, "compute", message.host)
-        since_us = self._connected_us.get(message.host, self._now_us())
+        since_us = self._connected_us.get(message.host, self._clock.steady_us())
         return await self._writer.run(lambda tx: record_inventory(tx, message, since_us))
 
     def metadata_request(self, peer: str, message: MetadataRequest, _call_id: bytes) -> Message:
@@ -111,13 +111,13 @@ class Reports:
         if not server.host:
             return ConsoleOutput(text="")
         ask = ReadConsole(server_id=server.id, domain_name=server.domain_name, lines=message.lines)
-        return await self._hub.call(f"compute@{server.host}", ask, deadline_us=self._now_us() + CONSOLE_TIMEOUT_US)
+        return await self._hub.call(f"compute@{server.host}", ask, timeout_s=CONSOLE_TIMEOUT_S)
 
     def peer_up_or_down(self, peer: str, up: bool) -> None:
         """Record that a daemon's heartbeats arrive, or no longer."""
         kind, _, host = peer.partition("@")
         if kind == "compute" and up:
-            self._connected_us[host] = self._now_us()
+            self._connected_us[host] = self._clock.steady_us()
         elif kind == "compute":
             self._connected_us.pop(host, None)
 

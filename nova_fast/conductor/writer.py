@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from nova_fast.conductor.batches import Batches, MakeBatches, ThreadedBatches
+from nova_fast.conductor.clock import Clock
 from nova_fast.conductor.engine import Engine
 from nova_fast.edges import REAL, Edges
 from nova_fast.model.base import Message
@@ -65,7 +66,8 @@ class Writer:
         self._engine = engine
         self._decode_result = decode_result
         self._encode = msgspec.msgpack.Encoder().encode
-        self._edges = edges
+        self.clock = Clock(store, edges)
+        self._entropy = edges.entropy
         self._batches: Batches[Job] = make_batches(self._commit, BATCH_MAX)
         self._loop: asyncio.AbstractEventLoop | None = None
         self.on_commit: Callable[[Committed], None] = lambda _committed: None
@@ -106,7 +108,8 @@ class Writer:
         outcomes: list[Outcome] = []
         committed: Committed | None = None
         try:
-            with self._store.transaction(self._edges.now_us(), self._edges.entropy) as tx:
+            now_us, steady_us = self.clock.now_us(), self.clock.steady_us()
+            with self._store.transaction(now_us, self._entropy, steady_us=steady_us) as tx:
                 outcomes = [self._do(tx, job) for job in batch]
                 tasks = self._engine.advance_ready(tx)
                 committed = Committed(generation=tx.generation(), tasks=tasks)

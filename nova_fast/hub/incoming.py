@@ -34,14 +34,14 @@ _log = logging.getLogger(__name__)
 class Incoming:
     """A call that has arrived and waits for its answer."""
 
-    __slots__ = ("_calls", "call_id", "deadline_us", "message", "peer")
+    __slots__ = ("_calls", "call_id", "deadline_s", "message", "peer")
 
-    def __init__(self, calls: IncomingCalls, message: Message, call_id: bytes, deadline_us: int) -> None:
+    def __init__(self, calls: IncomingCalls, message: Message, call_id: bytes, deadline_s: float) -> None:
         self._calls = calls
         self.peer = calls.sender
         self.message = message
         self.call_id = call_id
-        self.deadline_us = deadline_us  # wall clock of this machine
+        self.deadline_s = deadline_s  # of this loop's clock; 0 = none
 
     def reply(self, answer: Message | BaseException) -> None:
         """Answer the call; only on the loop's thread. Of several answers the first counts."""
@@ -161,6 +161,7 @@ class IncomingCalls:
 
     def receive(self, call_id: bytes, deadline_us: int, body: memoryview) -> None:
         """A CALL frame has come; ``deadline_us`` is of the hub's clock."""
+        deadline_s = 0.0
         if call_id in self._running:
             self._counters.repeated += 1
             return
@@ -170,8 +171,8 @@ class IncomingCalls:
             self._put(remembered[1])
             return
         if deadline_us:
-            deadline_us -= self._settings.clock_ahead_us
-            if deadline_us <= self._settings.now_us():
+            deadline_s = (deadline_us - self._settings.clock_ahead_us) / 1e6
+            if deadline_s <= self._loop.time():
                 self._counters.expired += 1
                 self._refuse(call_id, Unavailable("the call came after its deadline", code="deadline_passed"))
                 return
@@ -185,7 +186,7 @@ class IncomingCalls:
             self._refuse(call_id, BadRequest(f"the message cannot be read: {error}", code="malformed_message"))
             return
         self._running.add(call_id)
-        self._handlers.dispatch(Incoming(self, message, call_id, deadline_us))
+        self._handlers.dispatch(Incoming(self, message, call_id, deadline_s))
 
     def answer(self, call_id: bytes, answer: Message | BaseException) -> None:
         """Send and remember the answer of a running call."""
@@ -241,13 +242,12 @@ class IncomingCalls:
 class Settings:
     """What all calls of a process share."""
 
-    __slots__ = ("clock_ahead_us", "counters", "limits", "now_us")
+    __slots__ = ("clock_ahead_us", "counters", "limits")
 
-    def __init__(self, limits: Limits, counters: Counters, now_us: Callable[[], int]) -> None:
+    def __init__(self, limits: Limits, counters: Counters) -> None:
         self.limits = limits
         self.counters = counters
-        self.now_us = now_us  # this machine's wall clock
-        self.clock_ahead_us = 0  # how far the hub's wall clock is ahead of this machine's
+        self.clock_ahead_us = 0  # how far the hub's monotonic clock is ahead of this loop's
 
 
 def read_answer(decoder: MessageDecoder, body: memoryview) -> Message:

@@ -113,7 +113,7 @@ class OutgoingCalls:
                 del self._waiting_ids[call.call_id]
                 self._launch(call, now_s)
 
-    def link_up(self, credits_now: int, hub_now_us: int) -> None:
+    def link_up(self, credits_now: int, hub_clock_us: int) -> None:
         """A link is there: everything that has no answer is sent (again), in the order it was first sent.
 
         Deadlines are written anew from this machine's monotonic clock, because only now the hub's clock is known.
@@ -123,7 +123,7 @@ class OutgoingCalls:
         self.linked = True
         now_s = self._loop.time()
         for call in (*self._flight.values(), *self._waiting_ids.values()):
-            call.frame = wire.restamp(call.frame, hub_now_us + int((call.deadline_s - now_s) * 1e6))
+            call.frame = wire.restamp(call.frame, hub_clock_us + int((call.deadline_s - now_s) * 1e6))
         for call in self._flight.values():
             call.resend_at_s = now_s + call.resend_s
             self._put(call.frame)

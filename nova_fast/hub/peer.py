@@ -75,7 +75,7 @@ class Peer:
         self._edges = edges
         self._keys = keys
         self._limits = limits or Limits()
-        self._settings = Settings(self._limits, self.counters, edges.now_us)
+        self._settings = Settings(self._limits, self.counters)
         self._handlers = Handlers()
         self._session = edges.entropy(wire.ID_BYTES)
         self._hub_session = b""
@@ -170,7 +170,7 @@ class Peer:
             raise Unavailable("the hub is closed", code="hub_closed")
         if call_id is None:
             call_id = self._call_ids.next()
-        deadline_us = self._edges.now_us() + self._settings.clock_ahead_us + int(timeout_s * 1e6)
+        deadline_us = int((self._loop.time() + timeout_s) * 1e6) + self._settings.clock_ahead_us
         frame = wire.pack(wire.CALL, call_id, max(1, deadline_us), ENCODER.encode(message))
         if len(frame) > self._limits.message_bytes_max:
             raise TooLarge(f"the message has {len(frame)} bytes", code="message_too_large")
@@ -270,8 +270,7 @@ class Peer:
 
     def _on_welcome(self, welcome: wire.Welcome) -> None:
         now_s = self._loop.time()
-        trip_us = int((now_s - self._hello_s) * 1e6)
-        self._settings.clock_ahead_us = welcome.now_us - (self._edges.now_us() - trip_us // 2)
+        self._settings.clock_ahead_us = welcome.clock_us - int((now_s + self._hello_s) / 2 * 1e6)
         self._heartbeat_s = welcome.heartbeat_s
         self._down_after_s = welcome.down_after_s
         new_hub = welcome.session != self._hub_session
@@ -279,7 +278,7 @@ class Peer:
         self._refusal = None
         self._welcomed = True
         self._heard_s = now_s
-        self._outgoing.link_up(welcome.credits, welcome.now_us)
+        self._outgoing.link_up(welcome.credits, welcome.clock_us)
         self._reader.ask()
         self._wake_waiters()
         self._schedule_tick(0.0)

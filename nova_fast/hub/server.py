@@ -74,7 +74,7 @@ class HubServer:
         self._keys = keys
         self._source = events
         self._limits = limits or Limits()
-        self._settings = Settings(self._limits, self.counters, edges.now_us)
+        self._settings = Settings(self._limits, self.counters)
         self._handlers = Handlers()
         self._session = edges.entropy(wire.ID_BYTES)
         self._call_ids = wire.CallIds(edges.entropy)
@@ -146,21 +146,21 @@ class HubServer:
             self._authenticator.close()
         await asyncio.to_thread(self._context.term)  # waits for at most linger_ms
 
-    async def call(self, peer: str, message: Message, *, deadline_us: int, call_id: bytes | None = None) -> Message:
-        """Ask a peer; the answer, or what it raised. ``deadline_us`` is wall clock in Unix microseconds.
+    async def call(self, peer: str, message: Message, *, timeout_s: float, call_id: bytes | None = None) -> Message:
+        """Ask a peer; the answer, or what it raised.
 
-        Waits while the peer is away and asks again when it is back. Raises Unavailable at the deadline or when too many
-        calls to this peer wait, TooLarge for a message over the bound.
+        Waits while the peer is away and asks again when it is back. Raises Unavailable after ``timeout_s`` or when too
+        many calls to this peer wait, TooLarge for a message over the bound.
         """
         assert wire.valid_name(peer), f"{peer!r} is no name of a peer"
         if self._closed or self._fd is None:
             raise Unavailable("the hub is closed", code="hub_closed")
         if call_id is None:
             call_id = self._call_ids.next()
-        frame = wire.pack(wire.CALL, call_id, deadline_us, ENCODER.encode(message))
+        deadline_s = self._loop.time() + timeout_s
+        frame = wire.pack(wire.CALL, call_id, max(1, int(deadline_s * 1e6)), ENCODER.encode(message))
         if len(frame) > self._limits.message_bytes_max:
             raise TooLarge(f"the message has {len(frame)} bytes", code="message_too_large")
-        deadline_s = self._loop.time() + (deadline_us - self._edges.now_us()) / 1e6
         return await self._link(peer).outgoing.call(call_id, frame, deadline_s)
 
     def peers(self) -> dict[str, PeerState]:
@@ -328,10 +328,10 @@ class HubServer:
             credits=self._config.credits,
             heartbeat_s=self._config.heartbeat_s,
             down_after_s=self._config.down_after_s,
-            now_us=self._edges.now_us(),
+            clock_us=int(self._loop.time() * 1e6),
         )
         link.outbox.put(wire.pack(wire.WELCOME, body=ENCODER.encode(welcome)))
-        link.outgoing.link_up(self._config.credits, welcome.now_us)
+        link.outgoing.link_up(self._config.credits, welcome.clock_us)
 
     def _link(self, name: str) -> Link:
         link = self._links.get(name)

@@ -9,8 +9,8 @@ body::
     +--------+------+------------+--------------+---------
 
 The id names the call in CALL and REPLY. In the event frames it holds two numbers, the subscription and the batch.
-The deadline is the hub's wall clock in Unix microseconds (0 = none); a peer learns the difference to its own clock from
-the WELCOME, so machines whose clocks disagree still agree on how long a call may take.
+The deadline is of the hub's monotonic clock in microseconds (0 = none); a peer learns the difference to its own from
+the WELCOME. So machines agree on how long a call may take, however their wall clocks disagree or are set meanwhile.
 
 The conversation: the peer says HELLO (who I am), the hub answers WELCOME, REFUSED or REPLACED. To anything else from a
 link it does not know the hub answers WHO, and the peer says HELLO again: that is how both find each other after either
@@ -30,7 +30,7 @@ from nova_fast.model.base import Value
 from nova_fast.model.errors import Failure
 
 VERSION: Final = 1  # of the header
-PROTOCOL: Final = 1  # of the conversation and its messages
+PROTOCOL: Final = 2  # of the conversation and its messages
 
 HELLO: Final = 1
 WELCOME: Final = 2
@@ -77,7 +77,7 @@ class Welcome(Value, frozen=True):
     credits: int  # calls either side may have under way
     heartbeat_s: float
     down_after_s: float
-    now_us: int  # the hub's wall clock
+    clock_us: int  # the hub's monotonic clock
 
 
 class Refused(Value, frozen=True):
@@ -100,7 +100,7 @@ EVENTS_DECODER = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
 
 
 def pack(kind: int, call_id: bytes = NO_ID, deadline_us: int = 0, body: bytes = b"") -> bytes:
-    """A frame. ``deadline_us`` is the hub's wall clock, 0 = none."""
+    """A frame. ``deadline_us`` is of the hub's monotonic clock, 0 = none."""
     assert len(call_id) == ID_BYTES, "an id has 16 bytes"
     assert deadline_us >= 0
     return HEADER.pack(VERSION, kind, call_id, min(deadline_us, _DEADLINE_US_MAX)) + body

@@ -66,7 +66,7 @@ class Server(Record, frozen=True):
     fault: Fault | None = None
     requested_host: str = ""  # an admin asked for this host
     admin_locked: bool = False  # locked by an admin: the owner may not unlock
-    observed_at_us: int = 0  # when its host last told us what its guest is
+    observed_at_us: int = 0  # when its host last told us what its guest is; steady time
 
     @property
     def domain_name(self) -> str:

@@ -46,5 +46,5 @@ class Task(Record, frozen=True):
     server_id: str
     peer: str  # compute@host, network@host, scheduler
     step: str
-    deadline_us: int
+    deadline_us: int  # steady time
     generation: int = 0  # for network tasks: the store generation that must have been applied

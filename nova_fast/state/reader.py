@@ -16,6 +16,7 @@ R = TypeVar("R", bound=Record)
 #: Counters of the meta database.
 GENERATION = b"generation"
 IDENTITY_GENERATION = b"identity_generation"
+STEADY_US = b"steady_us"
 
 
 class Reader:
@@ -139,6 +140,10 @@ class Reader:
     def identity_generation(self) -> int:
         """Grows whenever a user, project, role, assignment, credential or revocation changes."""
         return self._counter(IDENTITY_GENERATION)
+
+    def steady_us(self) -> int:
+        """The steady time of the last commit; 0 before the first. See ``nova_fast.conductor.clock``."""
+        return self._counter(STEADY_US)
 
     def _counter(self, name: bytes) -> int:
         raw = self._txn.get(name, db=self._meta)

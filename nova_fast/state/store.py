@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import lmdb
 from nova_fast.model.errors import Unavailable
 from nova_fast.state import schema
 from nova_fast.state.reader import Reader
-from nova_fast.state.transaction import Transaction, WriteFailed
+from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
 MAP_BYTES = 1 << 40  # address space, not disk
 READERS_MAX = 512
@@ -99,8 +99,12 @@ class Store:
                 snapshot.forget()
 
     @contextlib.contextmanager
-    def transaction(self, now_us: int, entropy: Callable[[int], bytes] = os.urandom) -> Iterator[Transaction]:
+    def transaction(
+        self, now_us: int, entropy: Entropy = os.urandom, *, steady_us: int | None = None
+    ) -> Iterator[Transaction]:
         """A write transaction: durable when the block ends, gone when it raises.
+
+        ``now_us`` is the wall clock, ``steady_us`` steady time (``None``: the same).
 
         Raises Unavailable when the disk cannot take it; then nothing has changed. Raises StoreError when it was
         committed but may not survive a power cut: then the process must end, and begin again from what is there.
@@ -108,7 +112,10 @@ class Store:
         try:
             txn = self._environment.begin(write=True)
             try:
-                yield Transaction(txn, self._databases, now_us, entropy)
+                times_us = (now_us, now_us if steady_us is None else steady_us)
+                transaction = Transaction(txn, self._databases, times_us, entropy)
+                yield transaction
+                transaction.keep_time()
             except BaseException:
                 txn.abort()
                 raise

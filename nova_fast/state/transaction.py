@@ -17,10 +17,12 @@ import msgspec
 from nova_fast.model.base import Record
 from nova_fast.model.events import Event
 from nova_fast.state import schema
-from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, Reader
+from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, STEADY_US, Reader
 from nova_fast.state.table import Index, Key, Table
 
 R = TypeVar("R", bound=Record)
+
+Entropy = Callable[[int], bytes]
 
 _encode = msgspec.msgpack.Encoder().encode
 _COUNTER_BYTES = 8
@@ -37,14 +39,17 @@ class WriteFailed(Exception):
 class Transaction(Reader):
     """Reads and writes of the one writer.
 
-    ``now_us`` and the ids come from outside, so that it is the same when replayed.
+    The times and the ids come from outside, so that it is the same when replayed. ``now_us`` is the wall clock, for
+    people; ``time_us`` is steady time, which only grows: for deadlines and
+    for what came first.
     """
 
     def __init__(
-        self, txn: lmdb.Transaction, databases: dict[str, Any], now_us: int, entropy: Callable[[int], bytes]
+        self, txn: lmdb.Transaction, databases: dict[str, Any], times_us: tuple[int, int], entropy: Entropy
     ) -> None:
         super().__init__(txn, databases)
-        self.now_us = now_us
+        self.now_us, steady_us = times_us
+        self.time_us = max(steady_us, self.steady_us())
         self._entropy = entropy
         self._journal: list[tuple[Any, bytes, bytes | None]] = []
         self.events: list[tuple[int, Event]] = []
@@ -101,6 +106,10 @@ class Transaction(Reader):
         generation = self._bump(GENERATION)
         self.put(schema.EVENTS, schema.EventRow(generation=generation, body=_encode(event)))
         self.events.append((generation, event))
+
+    def keep_time(self) -> None:
+        """Keep the steady time: the last write of every transaction."""
+        self._store(self._meta, STEADY_US, self.time_us.to_bytes(_COUNTER_BYTES, "big"))
 
     # ------------------------------------------------------------------ savepoints
     def savepoint(self) -> tuple[int, int]:

@@ -22,7 +22,7 @@ def main() -> int:
     """Returns 0 when nothing was found."""
     if os.environ.get("PYTHONHASHSEED") != "0":
         os.environ["PYTHONHASHSEED"] = "0"
-        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])  # noqa: S606 - ourselves
+        os.execv(sys.executable, [sys.executable, "-m", "tests.simulation", *sys.argv[1:]])
     options = _parser().parse_args()
     if options.seed is not None:
         return _one(options.seed, options.lines)
@@ -45,8 +45,10 @@ def _one(seed: int, lines: int) -> int:
     verdict = play(seed)
     print("\n".join(verdict.log[-lines:]))
     _tell(verdict)
-    print(f"{verdict.steps} steps, {verdict.virtual_s:.0f} s of virtual time, {verdict.commits} commits, "
-          f"{verdict.answered} answers, at rest after {verdict.settled_s:.0f} s, digest {verdict.digest:08x}")  # fmt: skip
+    print(
+        f"{verdict.steps} steps, {verdict.virtual_s:.0f} s of virtual time, {verdict.commits} commits, "
+        f"{verdict.answered} answers, at rest after {verdict.settled_s:.0f} s, digest {verdict.digest:08x}"
+    )
     return 1 if verdict.found else 0
 
 
@@ -70,8 +72,10 @@ def _many(options: argparse.Namespace) -> int:
                 break
         pool.terminate()
     took_s = time.monotonic() - start_s
-    print(f"seeds from {options.first}: {answers} answers, {commits} commits, slowest to rest {slowest:.0f} s of virtual "
-          f"time, {(passed + failed) / took_s:.1f} seeds/s")  # fmt: skip
+    print(
+        f"seeds from {options.first}: {answers} answers, {commits} commits, "
+        f"slowest to rest {slowest:.0f} s of virtual time, {(passed + failed) / took_s:.1f} seeds/s"
+    )
     print(f"{passed} passed, {failed} failed")
     return 1 if failed else 0
 

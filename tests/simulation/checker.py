@@ -46,7 +46,7 @@ class Checker:
         self.found: list[str] = []
         self.checked = 0
         self._dull = {id(cloud.disk.store._databases[name]) for name in _DULL}
-        self._task_since: dict[str, tuple[float, float]] = {}  # task → (first seen, how long nothing could be done then)
+        self._task_since: dict[str, tuple[float, float]] = {}  # task → (first seen, idle time until then)
         self._unable_s = 0.0
         self._watched: dict[str, int] = {}
         cloud.disk.on_commit = self.after_commit
@@ -89,7 +89,9 @@ class Checker:
         for project in {project for project, _ in used} | recorded.keys():
             for name in ("instances", "cores", "ram", "ports"):
                 if getattr(recorded.get(project), name, 0) != used[project, name]:
-                    self.say(f"project {project} uses {used[project, name]} {name}, recorded is {recorded.get(project)}")
+                    self.say(
+                        f"project {project} uses {used[project, name]} {name}, recorded is {recorded.get(project)}"
+                    )
         usages = {row.host: row for row in tx.scan(tables.HOST_USAGE)}
         for host in {host for host, _ in taken} | usages.keys():
             for name in ("servers", "vcpus", "ram_mib", "disk_gib"):
@@ -121,7 +123,9 @@ class Checker:
         for server in servers.values():
             busy = server.id in workflows
             if busy != (server.task_state is not None):
-                self.say(f"{server.id} shows task {server.task_state}, but {'something' if busy else 'nothing'} is under way")
+                self.say(
+                    f"{server.id} shows task {server.task_state}, but {'something' if busy else 'nothing'} is under way"
+                )
             if not busy and server.vm_state in (VmState.BUILDING, VmState.DELETED):
                 self.say(f"{server.id} is {server.vm_state} and nothing is under way")
             asked = 0
@@ -185,9 +189,7 @@ class Checker:
         now_s, limit_s = cloud.loop.time(), cloud.config.conductor.task_timeout_s + LATE_S
         with cloud.disk.store.snapshot() as snapshot:
             tasks = {task.id: task for task in snapshot.scan(tables.TASKS)}
-        self._task_since = {
-            task_id: self._task_since.get(task_id, (now_s, self._unable_s)) for task_id in tasks
-        }
+        self._task_since = {task_id: self._task_since.get(task_id, (now_s, self._unable_s)) for task_id in tasks}
         for task_id, (since_s, unable_s) in self._task_since.items():
             if now_s - since_s - (self._unable_s - unable_s) * 2 > limit_s:
                 task = tasks[task_id]
@@ -262,11 +264,14 @@ class Checker:
 
     def empty(self) -> list[str]:
         """What is left of a cloud whose every server was deleted."""
-        why = [f"{host} has {sorted(h.guests)} {sorted(h.disks)}" for host, h in self.cloud.hypervisors.items() if h.guests or h.disks]
+        why = [
+            f"{host} has {sorted(h.guests)} {sorted(h.disks)}"
+            for host, h in self.cloud.hypervisors.items()
+            if h.guests or h.disks
+        ]
         with self.cloud.disk.store.snapshot() as snapshot:
             for table in (tables.SERVERS, tables.WORKFLOWS, tables.TASKS, tables.USER_DATA, tables.SERVER_ACTIONS):
                 count = snapshot.count(table)
                 if count:
                     why.append(f"{count} {table.name} are left")
         return why
-

@@ -23,7 +23,7 @@ from nova_fast.commands.registry import run as run_command
 from nova_fast.compute.daemon import HostDaemon
 from nova_fast.conductor import daemon as conductor
 from nova_fast.conductor.bootstrap import catalog
-from nova_fast.config import Config, ConductorConfig, HubConfig, SchedulerConfig
+from nova_fast.config import ConductorConfig, Config, HubConfig, SchedulerConfig
 from nova_fast.edges import Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.hub.peer import Peer
@@ -201,6 +201,7 @@ class Cloud:
         """The outside of a process on a machine."""
         return Edges(
             now_us=self.machines[machine].now_us,
+            monotonic_s=self.loop.time,
             entropy=self.rng.randbytes,
             new_context=functools.partial(self.network.new_context, machine),  # type: ignore[arg-type]
         )
@@ -247,7 +248,9 @@ class Cloud:
 
     async def _network(self, host: str) -> None:
         stop = asyncio.Event()
-        daemon = network.Daemon(self.config, host, self.edges(host), lambda _config, _ask: SimBackend(self.planes[host]))
+        daemon = network.Daemon(
+            self.config, host, self.edges(host), lambda _config, _ask: SimBackend(self.planes[host])
+        )
         await daemon.start(stop)
         await stop.wait()
 

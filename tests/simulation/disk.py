@@ -18,7 +18,7 @@ from typing import Any
 
 from nova_fast.model.errors import Unavailable
 from nova_fast.state.store import Snapshot, Store, StoreError
-from nova_fast.state.transaction import Transaction, WriteFailed
+from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
 from .loop import Process, SimLoop
 
@@ -68,15 +68,15 @@ class SimStore:
             yield snapshot
 
     @contextlib.contextmanager
-    def transaction(self, now_us: int, entropy: Callable[[int], bytes]) -> Iterator[Transaction]:
+    def transaction(self, now_us: int, entropy: Entropy, *, steady_us: int | None = None) -> Iterator[Transaction]:
         disk, rng = self._disk, self._disk.rng
         if disk.mood is Mood.FULL:
-            with self._failing(now_us, entropy) as tx:
+            with self._failing(now_us, entropy, steady_us) as tx:
                 yield tx
             raise AssertionError("a full disk took a batch")
         unsure = disk.mood is Mood.UNSURE
         try:
-            with disk.store.transaction(now_us, entropy) as tx:
+            with disk.store.transaction(now_us, entropy, steady_us=steady_us) as tx:
                 yield tx
                 if unsure and rng.random() < 0.5:
                     raise StoreError("the disk did not confirm it, and it did not happen")
@@ -88,11 +88,11 @@ class SimStore:
             raise StoreError("the disk did not confirm it, and yet it happened")
 
     @contextlib.contextmanager
-    def _failing(self, now_us: int, entropy: Callable[[int], bytes]) -> Iterator[Transaction]:
+    def _failing(self, now_us: int, entropy: Entropy, steady_us: int | None) -> Iterator[Transaction]:
         left = self._disk.rng.randrange(60)
 
         try:
-            with self._disk.store.transaction(now_us, entropy) as tx:
+            with self._disk.store.transaction(now_us, entropy, steady_us=steady_us) as tx:
                 store = tx._store
 
                 def full(database: Any, key: bytes, value: bytes | None) -> None:

@@ -82,6 +82,7 @@ class Faults:
         back_after_s = self.rng.choice((0.3, 0.3, 1, 5, 40)) * (0.5 + self.rng.random())
         if program.alive and program.process is not None:
             program.process.dies_after = self.rng.randrange(40)
+
             def start_again() -> None:
                 self.cloud.network.later(back_after_s, self.cloud.start, name)
 

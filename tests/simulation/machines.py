@@ -147,8 +147,8 @@ def _fail(future: asyncio.Future[Any], error: str | Exception) -> None:
 class SimDriver:
     """The driver of one run of a compute daemon.
 
-    As the real one it reports what it did not report before: a lifecycle event, a failed operation and a hypervisor that
-    is back are hints to look.
+    As the real one it reports what it did not report before: a lifecycle event, a failed operation and a hypervisor
+    that is back are hints to look.
     """
 
     def __init__(self, hypervisor: Hypervisor, on_change: OnChange) -> None:
@@ -248,7 +248,11 @@ class SimDriver:
 
         def move() -> GuestState:
             current = hypervisor.state(server_id)
-            if current is PowerState.NOSTATE and server_id in hypervisor.disks and action in (Action.START, Action.REBOOT):
+            if (
+                current is PowerState.NOSTATE
+                and server_id in hypervisor.disks
+                and action in (Action.START, Action.REBOOT)
+            ):
                 current = PowerState.SHUTDOWN  # the machine lost the domain, its disk is there
             if current is PowerState.NOSTATE:
                 raise NotFound(f"There is no guest for server {server_id} on this host.")
@@ -319,7 +323,7 @@ class SimBackend:
         plane = self._plane
         async with self._lock:
             await asyncio.sleep(0.02 + plane.rng.expovariate(1 / 0.1))
-            while plane.hanging:
+            while plane.hanging:  # noqa: ASYNC110 - it is the world that changes
                 await asyncio.sleep(1)
             if plane.rng.random() < plane.failing:
                 raise Unavailable("The networks could not be changed.", code="network_backend")

@@ -1,4 +1,4 @@
-"""Users: they ask for what may be asked and for what may not, lose their connection, ask again, and remember the answers.
+"""Users: they ask for what may be asked and what may not, lose their connection, ask again, and remember the answers.
 
 The ledger is all that the checker knows of what was asked: what was sent, and what was promised.
 """

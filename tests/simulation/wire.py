@@ -5,8 +5,8 @@ be lost, come twice, or overtake each other. ZeroMQ over TCP promises more than 
 must not need it. Where two machines are parted nothing arrives, and after a while each end finds out, or not.
 
 What the hub does rely on, and what is therefore played to the letter: a pipe that is full refuses (``zmq.Again``), a
-route that is gone refuses (EHOSTUNREACH), a DEALER announces itself with an empty frame on every new connection, and the
-file descriptor tells of a change once: whoever touches the socket has been told.
+route that is gone refuses (EHOSTUNREACH), a DEALER announces itself with an empty frame on every new connection, and
+the file descriptor tells of a change once: whoever touches the socket has been told.
 """
 
 from __future__ import annotations
@@ -283,7 +283,9 @@ class Socket:
 
     def _hang_up(self, pipe: Pipe) -> None:
         """The other end hears of the end of the connection, unless nothing reaches it."""
-        mine, others = (pipe.lose_router, pipe.lose_dealer) if self is pipe.router else (pipe.lose_dealer, pipe.lose_router)
+        mine, others = (
+            (pipe.lose_router, pipe.lose_dealer) if self is pipe.router else (pipe.lose_dealer, pipe.lose_router)
+        )
         mine()
         if self._network.reachable(pipe.dealer.machine, pipe.router.machine):
             others()

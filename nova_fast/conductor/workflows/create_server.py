@@ -124,7 +124,7 @@ def _spawned(tx: Transaction, server: Server, _workflow: Workflow, answer: Messa
         task_state=None,
         power_state=answer.power_state,
         launched_at_us=tx.now_us,
-        observed_at_us=tx.now_us,
+        observed_at_us=tx.time_us,
         fault=None,
     )
 

@@ -48,7 +48,7 @@ def _done(tx: Transaction, server: Server, workflow: Workflow, answer: Message) 
         vm_state=settled_state(rule.result, answer.power_state),
         task_state=None,
         power_state=answer.power_state,
-        observed_at_us=tx.now_us,
+        observed_at_us=tx.time_us,
         fault=None,
     )
 

@@ -46,10 +46,11 @@ class Hub:
         }
         self.calls: list[tuple[str, Message]] = []
 
-    async def call(self, peer: str, message: Message, *, deadline_us: int, call_id: bytes | None = None) -> Message:
+    async def call(self, peer: str, message: Message, *, timeout_s: float, call_id: bytes | None = None) -> Message:
         self.calls.append((peer, message))
+        end_s = time.monotonic() + timeout_s
         while peer not in self.peers:
-            if time.time_ns() // 1000 >= deadline_us:
+            if time.monotonic() >= end_s:
                 raise Unavailable(f"{peer} did not answer in time", code="deadline_passed")
             await asyncio.sleep(0.01)
         return await self.peers[peer](message)

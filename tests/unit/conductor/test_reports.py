@@ -46,7 +46,7 @@ def play(cloud: Cloud, story: Callable[[Reports], Awaitable[None]], up: tuple[st
         hub: Any = SimpleNamespace(peers=lambda: {name: SimpleNamespace(up=True) for name in up})
         writer.start()
         try:
-            await story(Reports(cloud.store.store, writer, engine, hub, lambda: 1 << 60))
+            await story(Reports(cloud.store.store, writer, engine, hub))
             for _ in range(200):
                 await asyncio.sleep(0.005)
                 if not asyncio.all_tasks() - {asyncio.current_task()}:
@@ -108,9 +108,9 @@ def test_an_inventory_says_nothing_of_what_its_host_told_since_it_connected(clou
     server_id = cloud.active()
 
     async def story(reports: Reports) -> None:
-        reports._now_us = lambda: 1  # it connected long ago
+        reports._clock.steady_us = lambda: 1  # it connected long ago
         reports.peer_up_or_down("compute@h1", up=True)
-        reports._now_us = lambda: 1 << 60
+        reports._clock.steady_us = lambda: 1 << 60
         answer = await reports.guest_inventory("compute@h1", GuestInventory(host="h1", guests=()), ID)
         assert answer == WantedGuests(server_ids=(server_id,))
         assert cloud.server(server_id).vm_state is VmState.ACTIVE

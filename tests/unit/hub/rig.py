@@ -13,7 +13,6 @@ import uvloop
 import zmq
 
 from nova_fast.config import HubConfig
-from nova_fast.edges import REAL, Edges, wall_clock_us
 from nova_fast.hub.events import EventSource, Rows
 from nova_fast.hub.keys import AllowList, PeerKeys, ServerKeys
 from nova_fast.hub.limits import Limits
@@ -42,8 +41,8 @@ async def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
 
 
 def in_s(seconds: float) -> int:
-    """A deadline so far from now, wall clock in µs."""
-    return wall_clock_us() + int(seconds * 1e6)
+    """A deadline so far from now, of the hub's clock in µs."""
+    return int((asyncio.get_running_loop().time() + seconds) * 1e6)
 
 
 class Rig:
@@ -91,10 +90,10 @@ class Rig:
         self.allowed.allow(public, names)
         return PeerKeys(public, secret, self.server_keys.public)
 
-    def new_peer(self, name: str, keys: PeerKeys | None = None, edges: Edges = REAL) -> Peer:
+    def new_peer(self, name: str, keys: PeerKeys | None = None) -> Peer:
         """A peer that is not started."""
         keys = keys or self.peer_keys(name)
-        peer = Peer(name, self.address, config=self.config, keys=keys, limits=self.limits, edges=edges)
+        peer = Peer(name, self.address, config=self.config, keys=keys, limits=self.limits)
         self._closers.append(peer.close)
         return peer
 

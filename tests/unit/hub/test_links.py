@@ -73,7 +73,7 @@ def test_a_call_to_a_peer_survives_the_restart_of_the_peer(transport: str) -> No
             server.on_peer_down = downs.append
             await rig.start(server)
             keys = rig.peer_keys("compute@h")
-            early = asyncio.create_task(server.call("compute@h", CONSOLE, deadline_us=in_s(10)))
+            early = asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=10))
             old = rig.new_peer("compute@h", keys)
             started = asyncio.Event()
 
@@ -194,7 +194,7 @@ def test_the_newer_process_of_a_name_wins_and_the_older_is_told() -> None:
             new.handle(ReadConsole, lambda m, i: ConsoleOutput(text="new"))
             await rig.join(new)
             await until(lambda: told == [None])
-            assert await server.call("compute@h", CONSOLE, deadline_us=in_s(5)) == ConsoleOutput(text="new")
+            assert await server.call("compute@h", CONSOLE, timeout_s=5) == ConsoleOutput(text="new")
             with pytest.raises(Unavailable, match="newer process"):
                 await old.call(REPORT, timeout_s=5)
             with pytest.raises(Conflict):
@@ -216,7 +216,7 @@ def test_a_peer_that_does_not_read_delays_nobody() -> None:
             stuck.send(_hello("compute@stuck", b"s" * 16))
             await until(lambda: "compute@stuck" in server.peers())
             big = ReadConsole(server_id="s" * 500_000, domain_name="d")
-            calls = [asyncio.create_task(server.call("compute@stuck", big, deadline_us=in_s(3))) for _ in range(200)]
+            calls = [asyncio.create_task(server.call("compute@stuck", big, timeout_s=3)) for _ in range(200)]
             peer = rig.new_peer("compute@quick")
             peer.handle(ReadConsole, lambda m, i: ConsoleOutput(text="x"))
             await rig.join(peer)
@@ -226,7 +226,7 @@ def test_a_peer_that_does_not_read_delays_nobody() -> None:
             slowest_s = 0.0
             for _ in range(200):
                 start_s = loop.time()
-                await server.call("compute@quick", CONSOLE, deadline_us=in_s(5))
+                await server.call("compute@quick", CONSOLE, timeout_s=5)
                 slowest_s = max(slowest_s, loop.time() - start_s)
             assert slowest_s < 0.5
             assert len(link.outbox._frames) <= 50
@@ -368,13 +368,13 @@ def test_closing_fails_what_is_pending_on_both_sides() -> None:
         async with Rig() as rig:
             server = await rig.start(rig.new_server())
             peer = await rig.join(rig.new_peer("api.0"))
-            to_nobody = asyncio.create_task(server.call("compute@x", CONSOLE, deadline_us=in_s(30)))
+            to_nobody = asyncio.create_task(server.call("compute@x", CONSOLE, timeout_s=30))
             await asyncio.sleep(0.05)
             await server.close()
             with pytest.raises(Unavailable, match="closing"):
                 await to_nobody
             with pytest.raises(Unavailable):
-                await server.call("api.0", CONSOLE, deadline_us=in_s(5))
+                await server.call("api.0", CONSOLE, timeout_s=5)
             call = asyncio.create_task(peer.call(REPORT, timeout_s=30))
             await asyncio.sleep(0.05)
             await peer.close()
