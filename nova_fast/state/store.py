@@ -1,7 +1,8 @@
 """The file: an LMDB environment that one process writes and any number read.
 
-Durability: every commit is synced (no NOSYNC, no WRITEMAP), and when the file has grown its metadata is synced as well,
-because LMDB's fdatasync may miss it. Readers never block the writer; a reader that dies is cleared by ``reader_check``.
+Durability: every commit is synced (no NOSYNC, no WRITEMAP), and the file is made long enough, durably, before a commit
+needs it (``datafile.py``). A new store is made beside its place and moved there whole, so a power cut leaves none that
+is half made. Readers never block the writer; a reader that dies is cleared by ``reader_check``.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lmdb
 
-from nova_fast.model.errors import Unavailable
 from nova_fast.state import schema
+from nova_fast.state.datafile import NAME, DataFile, sync_folder, unavailable
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
@@ -50,7 +52,7 @@ class Store:
         self._environment = environment
         self._databases = databases
         self._lock = lock
-        self._synced_bytes = 0
+        self._file = None if lock is None else DataFile(path, int(environment.stat()["psize"]))
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False) -> Store:
@@ -63,20 +65,16 @@ class Store:
         with contextlib.ExitStack() as undo:
             if lock is not None:
                 undo.callback(os.close, lock)
-            try:
-                environment = lmdb.open(
-                    str(path), map_size=MAP_BYTES, max_dbs=256, max_readers=READERS_MAX, readonly=readonly,
-                    create=not readonly, subdir=True, lock=True, metasync=True, sync=True, readahead=False, mode=0o600,
-                )  # fmt: skip
-            except lmdb.Error as e:
-                raise StoreError(f"cannot open the store in {path}: {e}") from e
+            if lock is not None:
+                _found(path)
+            environment = _environment(path, readonly=readonly)
             undo.callback(environment.close)
             try:
                 databases = _open_databases(environment, create=not readonly)
                 store = cls(path, environment, databases, lock)
-                store._check_schema(readonly)
+                _check_schema(path, environment, databases["meta"], readonly=readonly)
                 environment.reader_check()
-            except lmdb.Error as e:
+            except (lmdb.Error, OSError) as e:
                 raise StoreError(f"the store in {path} is not complete: {e}") from e
             undo.pop_all()
         return store
@@ -106,22 +104,30 @@ class Store:
 
         ``now_us`` is the wall clock, ``steady_us`` steady time (``None``: the same).
 
-        Raises Unavailable when the disk cannot take it; then nothing has changed. Raises StoreError when it was
-        committed but may not survive a power cut: then the process must end, and begin again from what is there.
+        Raises Unavailable when the disk cannot take it; then nothing has changed. Raises StoreError when it cannot be
+        known whether it would survive a power cut: then the process must end, and begin again from what is there.
         """
+        assert self._file is not None, "this store was opened for reading"
         try:
-            txn = self._environment.begin(write=True)
+            txn = self._begin()
             try:
                 times_us = (now_us, now_us if steady_us is None else steady_us)
-                transaction = Transaction(txn, self._databases, times_us, entropy)
-                yield transaction
-                transaction.keep_time()
+                tx = Transaction(txn, self._databases, times_us, entropy)
+                yield tx
+                tx.keep_time()
+                self._make_room(tx)
             except BaseException:
                 txn.abort()
                 raise
-            txn.commit()
-        except (lmdb.Error, WriteFailed) as e:
-            raise Unavailable(f"The state could not be written: {e}", code="store_write_failed") from e
+            try:
+                txn.commit()
+            except lmdb.Error:
+                self._begin().abort()  # raises StoreError when LMDB itself does not know what is on the disk
+                raise
+        except lmdb.Error as e:
+            raise unavailable(getattr(e, "code", 0)) from e
+        except WriteFailed as e:
+            raise unavailable(e.number) from e
         try:
             self._sync_growth()
         except OSError as e:
@@ -131,25 +137,63 @@ class Store:
         """Clear the slots of readers that died; returns how many."""
         return int(self._environment.reader_check())
 
-    def _sync_growth(self) -> None:
-        size = (self.path / "data.mdb").stat().st_size
-        if size > self._synced_bytes:
-            descriptor = os.open(self.path / "data.mdb", os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            self._synced_bytes = size
+    def _begin(self) -> lmdb.Transaction:
+        try:
+            return self._environment.begin(write=True)
+        except lmdb.PanicError as e:
+            raise StoreError(f"the store in {self.path} failed while a commit was written: {e}") from e
 
-    def _check_schema(self, readonly: bool) -> None:
-        with self._environment.begin(write=not readonly) as txn:
-            raw = txn.get(_SCHEMA_KEY, db=self._databases["meta"])
-            if raw is None and not readonly:
-                txn.put(_SCHEMA_KEY, str(schema.SCHEMA_VERSION).encode(), db=self._databases["meta"])
-            elif raw is None:
-                raise StoreError(f"the store in {self.path} is being made")
-            elif int(raw) > schema.SCHEMA_VERSION:
-                raise StoreError(f"the store in {self.path} was written by a newer release (schema {int(raw)})")
+    def _make_room(self, tx: Transaction) -> None:
+        assert self._file is not None
+        self._file.make_room(int(self._environment.info()["last_pgno"]) + 1, tx.writes, tx.written_bytes)
+
+    def _sync_growth(self) -> None:
+        assert self._file is not None
+        self._file.sync_growth()
+
+
+def _found(path: Path) -> None:
+    """Make a new store, unless there is one. Raises StoreError."""
+    if (path / NAME).exists():
+        return
+    new = path / "new"
+    try:
+        shutil.rmtree(new, ignore_errors=True)  # of a founding that was cut off
+        new.mkdir(mode=0o700)
+        environment = _environment(new, sync=False)
+        try:
+            databases = _open_databases(environment, create=True)
+            _check_schema(new, environment, databases["meta"], readonly=False)
+        finally:
+            environment.close()
+        DataFile(new, 1)  # one sync for all, and for the length
+        os.rename(new / NAME, path / NAME)
+        sync_folder(path)
+        sync_folder(path.parent)
+        shutil.rmtree(new, ignore_errors=True)
+    except (lmdb.Error, OSError) as e:
+        raise StoreError(f"cannot make a store in {path}: {e}") from e
+
+
+def _environment(path: Path, *, readonly: bool = False, sync: bool = True) -> lmdb.Environment:
+    try:
+        return lmdb.open(
+            str(path), map_size=MAP_BYTES, max_dbs=256, max_readers=READERS_MAX, readonly=readonly,
+            create=not readonly, subdir=True, lock=True, metasync=sync, sync=sync, readahead=False, mode=0o600,
+        )  # fmt: skip
+    except lmdb.Error as e:
+        raise StoreError(f"cannot open the store in {path}: {e}") from e
+
+
+def _check_schema(path: Path, environment: lmdb.Environment, meta: Any, *, readonly: bool) -> None:
+    with environment.begin(write=not readonly) as txn:
+        raw = txn.get(_SCHEMA_KEY, db=meta)
+        if raw is None and not readonly:
+            txn.put(_SCHEMA_KEY, str(schema.SCHEMA_VERSION).encode(), db=meta)
+        elif raw is None:
+            raise StoreError(f"the store in {path} is being made")
+        elif int(raw) > schema.SCHEMA_VERSION:
+            raise StoreError(f"the store in {path} was written by a newer release (schema {int(raw)})")
 
 
 def _open_databases(environment: lmdb.Environment, *, create: bool) -> dict[str, Any]:

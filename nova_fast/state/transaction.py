@@ -33,7 +33,11 @@ class DuplicateKey(Exception):
 
 
 class WriteFailed(Exception):
-    """The engine took a write no more (disk full, map full): the whole transaction is lost and must be given up."""
+    """A write was not taken (disk full, map full): the whole transaction is lost and must be given up."""
+
+    def __init__(self, message: str, number: int = 0) -> None:
+        super().__init__(message)
+        self.number = number  # errno, or LMDB's own
 
 
 class Transaction(Reader):
@@ -53,6 +57,8 @@ class Transaction(Reader):
         self._entropy = entropy
         self._journal: list[tuple[Any, bytes, bytes | None]] = []
         self.events: list[tuple[int, Event]] = []
+        self.writes = 0  # that the engine was given, those that were taken back among them
+        self.written_bytes = 0
 
     # ------------------------------------------------------------------ ids and numbers
     def new_uuid(self) -> str:
@@ -141,13 +147,15 @@ class Transaction(Reader):
         self._store(database, key, value)
 
     def _store(self, database: Any, key: bytes, value: bytes | None) -> None:
+        self.writes += 1
+        self.written_bytes += len(key) + len(value or b"")
         try:
             if value is None:
                 self._txn.delete(key, db=database)
             else:
                 self._txn.put(key, value, db=database)
         except lmdb.Error as error:
-            raise WriteFailed(str(error)) from error
+            raise WriteFailed(str(error), getattr(error, "code", 0)) from error
 
     def _bump(self, name: bytes) -> int:
         raw = self._txn.get(name, db=self._meta)
