@@ -6,6 +6,7 @@ is never taken for ours. Signals go through a pidfd that was opened before the i
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -55,15 +56,19 @@ def is_alive(identity: ProcessIdentity | None) -> bool:
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file so that a reader sees the old content or the new, never a part."""
+    """Replace a file so that a reader sees the old content or the new, never a part. Raises OSError."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     try:
         os.fchmod(descriptor, mode)
-        assert os.write(descriptor, content) == len(content)
+        if os.write(descriptor, content) != len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
     finally:
         os.close(descriptor)
-    temporary.replace(path)
 
 
 def write_pid_file(path: Path, identity: ProcessIdentity) -> None:

@@ -12,6 +12,7 @@ them first. The reasons are in ``docs/decisions/supervisor.md``.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import fcntl
 import os
@@ -42,6 +43,7 @@ class Policy(msgspec.Struct, frozen=True):
     stop_deadline_s: float = 10.0  # for one group
     log_bytes_max: int = 64 << 20  # a log above it is moved to .1
     housekeeping_s: float = 60.0
+    status_again_s: float = 1.0  # when the status file could not be written
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -156,6 +158,7 @@ class Supervisor:
         self._pid = os.getpid()
         self._old_mask: set[int] = set()
         self._stopping = False
+        self._status_due = False  # it could not be written the last time
 
     def run(self) -> int:
         """Supervise until SIGTERM or SIGINT; returns the exit code."""
@@ -202,11 +205,13 @@ class Supervisor:
                 self._rotate_logs()
                 housekeeping_s = now_s + self._policy.housekeeping_s
             due = [child.due_mono_s for child in self._children if child.identity is None]
+            if self._status_due:
+                due.append(now_s + self._policy.status_again_s)
             event = signal.sigtimedwait(_WAKING, max(0.0, min([housekeeping_s, *due]) - now_s))
             if event is not None and event.si_signo in (signal.SIGTERM, signal.SIGINT):
                 log(self._setting.name, f"{signal.Signals(event.si_signo).name}: stopping")
                 self._stopping = True
-            if self._reap():
+            if self._reap() or self._status_due:
                 self._write_status()
 
     def _start_due(self) -> None:
@@ -291,15 +296,25 @@ class Supervisor:
 
     def _write_status(self) -> None:
         status = Status(processes.own_identity(), self._started_at_s, [child.status() for child in self._children])
-        processes.write_atomically(self._setting.status_path, msgspec.json.encode(status))
+        try:
+            processes.write_atomically(self._setting.status_path, msgspec.json.encode(status))
+        except OSError as error:  # a full disk must not end the one who keeps the others running
+            if not self._status_due:
+                log(self._setting.name, f"the status file cannot be written: {error.strerror}")
+            self._status_due = True
+        else:
+            self._status_due = False
 
     def _rotate_logs(self) -> None:
         """Move a log that has grown too long aside. Its writers append, so the file may be cut under them."""
         for child in self._children:
             path = self._log_file(child.program)
-            if path.exists() and path.stat().st_size > self._policy.log_bytes_max:
-                shutil.copyfile(path, path.with_suffix(".log.1"))
-                os.truncate(path, 0)
+            try:
+                if path.exists() and path.stat().st_size > self._policy.log_bytes_max:
+                    shutil.copyfile(path, path.with_suffix(".log.1"))
+                    os.truncate(path, 0)
+            except OSError as error:
+                log(child.program.name, f"its log could not be moved aside: {error.strerror}")
 
 
 def _become_subreaper() -> None:
@@ -309,6 +324,7 @@ def _become_subreaper() -> None:
 
 
 def log(subject: str, message: str) -> None:
-    """One line of the supervisor's log."""
+    """One line of the supervisor's log, as far as it can be written."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    print(f"{stamp} {subject}: {message}", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):  # the log may be on the disk that is full
+        os.write(sys.stderr.fileno(), f"{stamp} {subject}: {message}\n".encode())

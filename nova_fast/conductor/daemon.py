@@ -23,7 +23,7 @@ from nova_fast.hub.local import local_server_keys
 from nova_fast.hub.server import HubServer, Incoming
 from nova_fast.model.base import Message
 from nova_fast.model.commands import COMMANDS, RESULTS
-from nova_fast.model.errors import NovaFastError
+from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.tasks import Done, ServiceReport
 from nova_fast.state.store import Store, StoreError
 from nova_fast.state.transaction import Transaction
@@ -69,6 +69,7 @@ class Conductor:
         self._dispatcher = Dispatcher(store, self._writer, self._engine, self._hub)
         self._reports = Reports(store, self._writer, self._engine, self._hub)
         self._broken = False
+        self._bootstrapped = False
 
     async def run(self, stop: asyncio.Event) -> int:
         """Serve until ``stop`` is set. Returns the exit code: 1 when the store failed and must be opened anew."""
@@ -80,14 +81,13 @@ class Conductor:
         self._writer.on_commit = self._committed
         self._writer.on_broken = broken
         self._writer.start()
-        await bootstrap(self._config, self._store, self._writer, self._edges)
+        await self._bootstrap()
         self._hub.handle_batch(COMMANDS, self._commands)
         self._reports.register()
         self._hub.on_peer_up = self._peer_up
         self._hub.on_peer_down = lambda peer: self._reports.peer_up_or_down(peer, up=False)
         await self._hub.start()
         self._dispatcher.resume()
-        await self._writer.run(lambda tx: Done())  # moves on whatever was ready when the last conductor ended
         settle_memory()
         log.info("nova-conductor serves at %s", self._config.hub_address)
         asyncio.get_running_loop().call_later(2 * self._config.hub.down_after_s, self._missing_are_down, stop)
@@ -103,6 +103,16 @@ class Conductor:
             await self._hub.close()
             await asyncio.to_thread(self._writer.stop)
         return 1 if self._broken else 0
+
+    async def _bootstrap(self) -> None:
+        """A cloud that is there serves reads, and says what is wrong, while its disk cannot be written."""
+        try:
+            await bootstrap(self._config, self._store, self._writer, self._edges)
+            self._bootstrapped = True
+        except Unavailable:
+            with self._store.snapshot() as snapshot:
+                if snapshot.identity_generation() == 0:
+                    raise
 
     def _missing_are_down(self, stop: asyncio.Event) -> None:
         if not stop.is_set():
@@ -125,7 +135,10 @@ class Conductor:
             self._dispatcher.networks.renew(host)
 
     async def _housekeeping(self) -> None:
+        """Every few seconds; at the start it moves on whatever was ready when the last process ended."""
         config = self._config
+        if not self._bootstrapped:
+            await self._bootstrap()
         report = ServiceReport(name="conductor", binary="nova-conductor", host=config.host_name, zone="internal")
 
         more = False
@@ -148,7 +161,7 @@ class Conductor:
                 if not more:
                     break
         except NovaFastError as error:
-            log.warning("housekeeping waits: %s", error)
+            log.debug("housekeeping waits: %s", error)  # the writer has said it
         self._store.reader_check()
 
 

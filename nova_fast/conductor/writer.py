@@ -70,6 +70,8 @@ class Writer:
         self._entropy = edges.entropy
         self._batches: Batches[Job] = make_batches(self._commit, BATCH_MAX)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._trouble = ""  # why the last batch could not be written
+        self._refused = 0  # since then
         self.on_commit: Callable[[Committed], None] = lambda _committed: None
         self.on_broken: Callable[[], None] = lambda: None
 
@@ -114,18 +116,35 @@ class Writer:
                 tasks = self._engine.advance_ready(tx)
                 committed = Committed(generation=tx.generation(), tasks=tasks)
         except Unavailable as error:
-            log.error("a batch of %d could not be written: %s", len(batch), error)
-            refused = Unavailable("The state cannot be written now.", code="store_write_failed", hint="try again later")
-            outcomes, committed = [refused for _ in batch], None
+            outcomes, committed = [error for _ in batch], None
         except StoreError as error:
-            log.critical("the state cannot be trusted any more: %s", error)
-            refused = Unavailable("The state cannot be written now.", code="store_write_failed", hint="try again later")
-            outcomes, committed = [refused for _ in batch], None
-            self._call_soon(self.on_broken)
+            self._broken(batch, error)
+            return
         except Exception:
             log.exception("a batch of %d could not be done", len(batch))
             outcomes, committed = [InternalError("An unexpected error occurred.") for _ in batch], None
+        self._note_trouble(outcomes, committed)
         self._call_soon(self._deliver, batch, outcomes, committed)
+
+    def _broken(self, batch: list[Job], error: StoreError) -> None:
+        """Nobody knows whether this commit would survive. Whoever gave a call id asks the next process and hears it."""
+        log.critical("the state cannot be trusted any more: %s", error)
+        unsure = Unavailable("The state cannot be written now.", code="store_write_failed", hint="try again later")
+        beside = [job for job in batch if not job.call_id]
+        self._call_soon(self._deliver, beside, [unsure for _ in beside], None)
+        self._call_soon(self.on_broken)
+
+    def _note_trouble(self, outcomes: list[Outcome], committed: Committed | None) -> None:
+        """Log why nothing can be written when it begins, when the reason changes and when it ends; not each time."""
+        first = outcomes[0] if committed is None else None
+        if isinstance(first, Unavailable):
+            self._refused += len(outcomes)
+            if first.message != self._trouble:
+                log.error("%s", first.message)
+            self._trouble = first.message
+        elif self._trouble and committed is not None:
+            log.warning("the state can be written again; %d pieces of work were refused meanwhile", self._refused)
+            self._trouble, self._refused = "", 0
 
     def _call_soon(self, function: Callable[..., None], *arguments: Any) -> None:
         assert self._loop is not None

@@ -18,6 +18,7 @@ from nova_fast.state.transaction import WriteFailed
 NAME = "data.mdb"
 GROWTH_BYTES = 16 << 20  # so much more than is needed, so that it is seldom
 _PAGES_OF_A_WRITE = 8  # a path of four pages, each of them split
+_READER_BYTES = 64
 _PAGES_BESIDE = 64  # for LMDB's own lists
 
 _UNTIL = "nothing can be changed until"
@@ -88,6 +89,18 @@ class DataFile:
         size = os.fstat(descriptor).st_size
         os.fsync(descriptor)
         self._room_bytes = size
+
+
+def reserve_lock_file(folder: Path, readers_max: int) -> None:
+    """Give LMDB's table of readers its blocks: it is a mapping, and on a full disk its first use would be a SIGBUS.
+
+    SAFETY: before LMDB opens it in this process, because closing a file lets go of the process's locks on it.
+    """
+    descriptor = os.open(folder / "lock.mdb", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, (readers_max + 2) * _READER_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import lmdb
 
 from nova_fast.state import schema
-from nova_fast.state.datafile import NAME, DataFile, sync_folder, unavailable
+from nova_fast.state.datafile import NAME, DataFile, reserve_lock_file, sync_folder, unavailable
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
@@ -67,6 +67,7 @@ class Store:
                 undo.callback(os.close, lock)
             if lock is not None:
                 _found(path)
+                _reserve(path)
             environment = _environment(path, readonly=readonly)
             undo.callback(environment.close)
             try:
@@ -173,6 +174,13 @@ def _found(path: Path) -> None:
         shutil.rmtree(new, ignore_errors=True)
     except (lmdb.Error, OSError) as e:
         raise StoreError(f"cannot make a store in {path}: {e}") from e
+
+
+def _reserve(path: Path) -> None:
+    try:
+        reserve_lock_file(path, READERS_MAX)
+    except OSError as e:
+        raise StoreError(f"cannot open the store in {path}: {e}") from e
 
 
 def _environment(path: Path, *, readonly: bool = False, sync: bool = True) -> lmdb.Environment:

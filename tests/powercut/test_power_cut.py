@@ -28,7 +28,7 @@ SEEDS = repeats(1, 6)
 OPERATIONS = repeats(250, 500)
 CUTS = repeats(75, 1000)  # of each recorded log, on each of the two kinds of disk
 CONTROL_OPERATIONS = 120
-CONTROL_CUTS = 100
+CONTROL_CUTS = 400  # ends with the first that is seen
 TIMEOUT_S = 600
 
 
