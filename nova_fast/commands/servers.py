@@ -47,7 +47,8 @@ _METADATA_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.S
 
 def save_server(tx: Transaction, server: Server, **changes: Any) -> Server:
     """Write a server with changes, stamp it, and tell the watchers."""
-    changed = msgspec.structs.replace(server, **changes, updated_at_us=tx.now_us)
+    updated_at_us = max(tx.now_us, server.updated_at_us)  # never back, though the clock may be set: people poll by it
+    changed = msgspec.structs.replace(server, **changes, updated_at_us=updated_at_us)
     tx.put(tables.SERVERS, changed)
     tx.emit(
         ServerChanged(

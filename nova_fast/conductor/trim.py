@@ -17,6 +17,7 @@ R = TypeVar("R", bound=Record)
 
 EVENTS_MAX = 100_000
 DONE_AGE_US = 600_000_000  # longer than any caller repeats a call
+REVOKED_KEPT_US = 172_800_000_000  # behind its end: a clock that is set back must not make a revoked token good again
 ROWS_MAX = 2_000  # of each table in one pass
 
 
@@ -28,11 +29,11 @@ def trim(
     events = _first(tx.scan(tables.EVENTS, limit=rows_max), lambda row: row.generation <= oldest_kept)
     for event in events:
         tx.delete(tables.EVENTS, (event.generation,))
-    done = _first(tx.scan_index(tables.DONE_BY_TIME, limit=rows_max), lambda row: row.at_us <= tx.now_us - done_age_us)
+    done = _first(tx.scan_index(tables.DONE_BY_TIME, limit=rows_max), lambda row: row.at_us <= tx.time_us - done_age_us)
     for row in done:
         tx.delete(tables.DONE_COMMANDS, row.call_id)
     expired = tx.scan_index(tables.REVOKED_BY_EXPIRY, limit=rows_max)
-    revoked = _first(expired, lambda row: row.expires_at_us <= tx.now_us)
+    revoked = _first(expired, lambda row: row.expires_at_us <= tx.now_us - REVOKED_KEPT_US)
     for revocation in revoked:
         tx.delete(tables.REVOKED_TOKENS, revocation.audit_id)
     return max(len(events), len(done), len(revoked)) >= rows_max

@@ -159,7 +159,7 @@ class Writer:
                     return self._decode_result(kept.result)
             result = job.work(tx)
             if job.call_id:
-                row = tables.DoneCommand(call_id=job.call_id, at_us=tx.now_us, result=self._encode(result))
+                row = tables.DoneCommand(call_id=job.call_id, at_us=tx.time_us, result=self._encode(result))
                 tx.put(tables.DONE_COMMANDS, row)
             return result
         except NovaFastError as error:

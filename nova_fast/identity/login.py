@@ -194,7 +194,7 @@ def _facts(reader: Reader, proofs: Proofs, proven: _Proven, lifetime_s: float) -
         methods=methods,
         scope_type=scope[0],
         scope_id=scope[1],
-        issued_at_us=now_us,
+        issued_at_us=max(now_us, user.tokens_valid_from_us),  # a clock that was set back must not lock him out
         expires_at_us=expires_at_us,
         audit_id=new_audit_id(),
         parent_audit_id=(parent.parent_audit_id or parent.audit_id) if parent is not None else "",

@@ -19,6 +19,7 @@ NAME = "data.mdb"
 GROWTH_BYTES = 16 << 20  # so much more than is needed, so that it is seldom
 _PAGES_OF_A_WRITE = 8  # a path of four pages, each of them split
 _READER_BYTES = 64
+_FULL_BYTES = 1 << 20  # less is free on a full disk; LMDB writes at most 64 pages at once
 _PAGES_BESIDE = 64  # for LMDB's own lists
 
 _UNTIL = "nothing can be changed until"
@@ -33,10 +34,23 @@ _SENTENCES = {
 }
 
 
-def unavailable(number: int) -> Unavailable:
-    """What everybody is told when the state cannot be written: why, but no path of the machine."""
+def unavailable(number: int, folder: Path) -> Unavailable:
+    """What everybody is told when the state cannot be written: why, but no path of the machine.
+
+    LMDB calls it an I/O error when only a part of a write was taken, which is how a disk becomes full.
+    """
+    if number == errno.EIO and _is_full(folder):
+        number = errno.ENOSPC
     sentence = _SENTENCES.get(number, "The state cannot be written now.")
     return Unavailable(sentence, code="store_write_failed", hint="try again later")
+
+
+def _is_full(folder: Path) -> bool:
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < _FULL_BYTES
 
 
 class DataFile:

@@ -126,9 +126,9 @@ class Store:
                 self._begin().abort()  # raises StoreError when LMDB itself does not know what is on the disk
                 raise
         except lmdb.Error as e:
-            raise unavailable(getattr(e, "code", 0)) from e
+            raise unavailable(getattr(e, "code", 0), self.path) from e
         except WriteFailed as e:
-            raise unavailable(e.number) from e
+            raise unavailable(e.number, self.path) from e
         try:
             self._sync_growth()
         except OSError as e:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import http.client
+import json
 import os
 import resource
 import shutil
@@ -45,12 +46,16 @@ class User:
     def __init__(self, cloud: Cloud) -> None:
         self.cloud = cloud
         self.rest = Rest(cloud)
+        wait_for("the hosts have reported", lambda: self.hosts() == 2, RECOVERY_S)
         self.image_id = self.rest.image()
         self.network_id = self.rest.network()
         self.accepted: set[str] = set()
         quota = dict.fromkeys(("instances", "cores", "ram"), -1)
         path = f"/v2.1/os-quota-sets/{self.rest.project_id}"
         assert self.rest.send("PUT", "compute", path, {"quota_set": quota}).status == 200
+
+    def hosts(self) -> int:
+        return len(self.rest.send("GET", "compute", "/v2.1/os-hypervisors").json["hypervisors"])
 
     def create(self, size: int = 10) -> Answer:
         """Ask for a server."""
@@ -96,7 +101,7 @@ def changes(user: User, server_id: str) -> list[Answer]:
 
 
 def assert_refused(cloud: Cloud, answer: Answer, sentence: bytes) -> None:
-    assert answer.status == 503 and sentence in answer.body, answer
+    assert answer.status == 503 and sentence in answer.body, (answer.status, answer.body)
     assert str(cloud.state).encode() not in answer.body
 
 
@@ -142,7 +147,7 @@ def test_a_full_disk(cloud: Cloud) -> None:
             if answer.status >= 300:
                 assert_refused(cloud, answer, b"The disk of the state folder is full")
         upload = user.rest.send("PUT", "image", f"/v2/images/{created['id']}/file", data=bytes(1 << 20))
-        assert upload.status == 503 and b"not enough space" in upload.body
+        assert_refused(cloud, upload, b"not enough space")
         assert sorted(os.listdir(cloud.state / "images")) == images, "a part of an upload is left"
         for face, path in (("compute", "/v2.1/servers/detail"), ("image", "/v2/images"), ("network", "/v2.0/ports")):
             assert user.rest.send("GET", face, path).status == 200
@@ -253,4 +258,45 @@ def test_no_file_descriptors_left(cloud: Cloud) -> None:
     resource.prlimit(daemons["conductor"], resource.RLIMIT_NOFILE, old)
     wait_for("the server runs", user.settled, RECOVERY_S)
     assert {**cloud.daemons(), "scheduler": 0} == {**daemons, "scheduler": 0}
+    recount(cloud)
+
+
+# ---------------------------------------------------------------------- the clock
+def login(cloud: Cloud, user_id: str, password: str) -> Answer:
+    identity = {"methods": ["password"], "password": {"user": {"id": user_id, "password": password}}}
+    connection = http.client.HTTPConnection("127.0.0.1", cloud.ports["identity"], timeout=10)
+    try:
+        body = json.dumps({"auth": {"identity": identity}})
+        connection.request("POST", "/v3/auth/tokens", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return Answer(answer.status, {}, answer.read())
+    finally:
+        connection.close()
+
+
+@needs_gcc
+@pytest.mark.parametrize("hours", [-24, 24], ids=["back", "forward"])
+def test_a_clock_that_is_set(cloud: Cloud, hours: int) -> None:
+    """Who asks while the clock is wrong is served, and what hosts say counts; and so when it is right again."""
+    faults = Faults(cloud.folder, cloud.state)
+    faults.start(cloud)
+    user = User(cloud)
+    bob = user.rest.make("identity", "/v3/users", {"user": {"name": "bob", "password": "secret-0"}})
+    user.create()
+    wait_for("the server runs", user.settled, RECOVERY_S)
+    user.create()  # and the clock is set while it is being made
+    for number, offset_s in enumerate((hours * 3600, 0)):
+        faults.set(clock_offset_s=offset_s)
+        user.rest = Rest(cloud)
+        user.create()
+        wait_for("all servers run", user.settled, RECOVERY_S)
+        assert login(cloud, bob["id"], f"secret-{number}").status == 201
+        renamed = {"server": {"name": f"vm{number}"}}
+        assert user.rest.send("PUT", "compute", f"/v2.1/servers/{next(iter(user.accepted))}", renamed).status == 200
+        password = {"user": {"password": f"secret-{number + 1}"}}
+        assert user.rest.send("PATCH", "identity", f"/v3/users/{bob['id']}", password).status == 200
+        assert login(cloud, bob["id"], f"secret-{number + 1}").status == 201
+    assert all(server["created"] <= server["updated"] for server in user.rest.servers())
+    cloud.kill("compute")  # whose successor has no guests, and says so
+    wait_for("what the host says counts", lambda: {s["status"] for s in user.rest.servers()} == {"SHUTOFF"}, RECOVERY_S)
     recount(cloud)

@@ -111,7 +111,7 @@ async def issue_token(request: Request) -> Answer:
     facts = await log_in(store, proofs, request.config.api.token_lifetime_s)
     with store.snapshot() as reader:
         token = seal(token_key(reader), facts)
-        grant = resolve(reader, facts, facts.issued_at_us)
+        grant = resolve(reader, facts, facts.expires_at_us - 1)  # the login has looked at the clock
         body = token_body(reader, facts, grant, with_catalog=_wants_catalog(request))
     return Answer(body=body, headers={"x-subject-token": token})
 

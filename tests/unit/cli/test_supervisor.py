@@ -171,7 +171,8 @@ def test_a_program_deaf_to_sigterm_is_killed_after_the_deadline(host: Host) -> N
     setting = host.setting(shell("a", "trap '' TERM; echo deaf; while :; do sleep 0.2; done"))
     process = host.start(setting)
     member = up(setting)["a"]
-    wait_for(lambda: "deaf" in (setting.log_path / "a.log").read_text())
+    log = setting.log_path / "a.log"
+    wait_for(lambda: log.exists() and "deaf" in log.read_text())
     process.send_signal(signal.SIGTERM)
     assert process.wait(DEADLINE_S) == 0
     assert not member.is_up

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -21,6 +22,8 @@ from nova_fast.model.flavors import Flavor
 from nova_fast.model.hosts import HostUsage
 from nova_fast.model.identity import Project
 from nova_fast.model.networks import FixedIp, Port
+from nova_fast.model.servers import UserData
+from nova_fast.state import datafile
 from nova_fast.state import schema as tables
 from nova_fast.state import store as store_module
 from nova_fast.state.reader import STEADY_US
@@ -260,6 +263,40 @@ def test_a_full_store_loses_the_transaction_and_nothing_else(tmp_path: Path, mon
     assert isinstance(failed.value.__cause__, WriteFailed)
     assert written.read(lambda r: (r.size(tables.FLAVORS), r.size(tables.HOST_USAGE))) == (1, 0)
     written.run(lambda tx: tx.put(tables.FLAVORS, flavor(2)))
+    store.close()
+
+
+def test_a_write_that_was_taken_in_part_means_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "reports errors" in datafile.unavailable(errno.EIO, tmp_path).message
+    monkeypatch.setattr(datafile, "_FULL_BYTES", 1 << 60)
+    assert "is full" in datafile.unavailable(errno.EIO, tmp_path).message
+    assert "read-only" in datafile.unavailable(errno.EROFS, tmp_path).message
+
+
+def test_a_founding_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "data.mdb").write_bytes(b"half a store")
+    store = Store.open(tmp_path)
+    MemoryStore(store).run(lambda tx: tx.put(tables.FLAVORS, flavor(1)))
+    store.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.mdb", "lock.mdb", "writer.lock"]
+
+
+def test_the_file_is_long_enough_before_a_commit_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datafile, "GROWTH_BYTES", 0)
+    store = Store.open(tmp_path)
+    written, lengths = MemoryStore(store), []
+    monkeypatch.setattr(datafile.DataFile, "sync_growth", lambda self: lengths.append(self._room_bytes))
+    for rows in (1, 400, 3, 2000):
+
+        def fill(tx: Transaction, rows: int = rows) -> None:
+            for number in range(rows):
+                tx.put(tables.FLAVORS, flavor(number, name=f"{rows}-{number}-" + "x" * (number % 7) * 60))
+                if number % 50 == 0:
+                    tx.put(tables.USER_DATA, UserData(server_id=f"{rows}-{number}", data=bytes(60_000)))
+
+        written.run(fill)
+        assert (tmp_path / "data.mdb").stat().st_size == lengths[-1], "LMDB made it longer than was synced"
     store.close()
 
 
