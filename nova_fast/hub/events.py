@@ -6,12 +6,17 @@ slow one holds nothing in memory: it just lags. A subscriber that lags behind wh
 (GAP), re-reads what it needs, and the stream goes on from the oldest event there is.
 
 A batch always holds whole generations, so the position after a batch is one number.
+
+A frame that is lost stops nothing: with each heartbeat the subscriber says again how far it is, and the hub sends again
+what it has waited for too long; a subscription whose first batch does not come (there always is one, be it empty) is
+asked for again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -28,8 +33,11 @@ _log = logging.getLogger(__name__)
 _RETRY_S = 0.05  # after the pipe was full
 _SOURCE_RETRY_S = 1.0  # after the source failed
 _READ_LIMIT_MAX = 1 << 20
+_ASK_AGAIN_BEATS_MAX = 16  # heartbeats between two tries to subscribe
 
 Rows = list[tuple[int, bytes]]
+
+_NOTHING = ENCODER.encode([])  # the first batch of a subscription when there is nothing to tell
 
 
 class EventSource(Protocol):
@@ -43,15 +51,40 @@ class EventSource(Protocol):
 
 
 class _Subscription:
-    __slots__ = ("acknowledged", "cursor", "idle", "number", "outbox", "sent")
+    __slots__ = ("acknowledged", "behind", "cursor", "idle", "moved_s", "number", "outbox", "sent")
 
-    def __init__(self, number: int, cursor: int, outbox: Outbox) -> None:
+    def __init__(self, number: int, cursor: int, outbox: Outbox, now_s: float) -> None:
         self.number = number
         self.cursor = cursor
         self.outbox = outbox
         self.sent = 0  # batches
         self.acknowledged = 0
+        self.behind: deque[int] = deque()  # where the cursor was before each batch that is not acknowledged
+        self.moved_s = now_s  # when a batch was last acknowledged, or sent after all were
         self.idle = False  # the source had nothing more
+
+    def sent_to(self, position: int, now_s: float) -> None:
+        """A batch has left."""
+        if not self.behind:
+            self.moved_s = now_s
+        self.behind.append(self.cursor)
+        self.sent += 1
+        self.cursor = position
+
+    def heard(self, batch: int, now_s: float) -> None:
+        """Batches up to this one have been handled."""
+        for _ in range(batch - self.acknowledged):
+            self.behind.popleft()
+        self.acknowledged = batch
+        self.moved_s = now_s
+
+    def rewind(self, now_s: float) -> None:
+        """Send again all that is not acknowledged, under the same numbers."""
+        self.cursor = self.behind[0]
+        self.behind.clear()
+        self.sent = self.acknowledged
+        self.moved_s = now_s
+        self.idle = False
 
 
 class EventFeed:
@@ -68,7 +101,7 @@ class EventFeed:
 
     def subscribe(self, name: str, number: int, generation: int, outbox: Outbox) -> None:
         """A peer wants everything after this generation; replaces what it had asked before."""
-        self._subscriptions[name] = _Subscription(number, generation, outbox)
+        self._subscriptions[name] = _Subscription(number, generation, outbox, self._loop.time())
         self._schedule()
 
     def unsubscribe(self, name: str) -> None:
@@ -76,11 +109,15 @@ class EventFeed:
         self._subscriptions.pop(name, None)
 
     def acknowledge(self, name: str, number: int, batch: int) -> None:
-        """A peer has handled all batches up to this one."""
+        """A peer has handled all batches up to this one; it says so again and again."""
         subscription = self._subscriptions.get(name)
         if subscription is None or subscription.number != number or batch > subscription.sent:
             return
-        subscription.acknowledged = max(subscription.acknowledged, batch)
+        now_s = self._loop.time()
+        if batch > subscription.acknowledged:
+            subscription.heard(batch, now_s)
+        elif subscription.behind and now_s - subscription.moved_s > self._limits.resend_after_s:
+            subscription.rewind(now_s)
         if not subscription.idle:
             self._schedule()
 
@@ -139,15 +176,15 @@ class EventFeed:
             if chunk is None:
                 chunk = chunks[subscription.cursor] = self._chunk(subscription.cursor)
             body, position = chunk
-            if not body:
+            if not body and subscription.sent:
                 subscription.idle = True
                 return False
+            body = body or _NOTHING
         frame = wire.pack(kind, wire.pack_numbers(subscription.number, subscription.sent + 1), 0, body)
         if not subscription.outbox.offer(frame):
             self._schedule_later(_RETRY_S)
             return False
-        subscription.sent += 1
-        subscription.cursor = position
+        subscription.sent_to(position, self._loop.time())
         return True
 
     def _chunk(self, cursor: int) -> tuple[bytes, int]:
@@ -191,6 +228,8 @@ class EventReader:
         self._number = 0
         self._batch = 0
         self._position = 0
+        self._patience_beats = 1  # before it is asked again
+        self._beats = 0
         self._handler: Callable[[int, Event], None] | None = None
         self._on_gap: Callable[[], None] | None = None
 
@@ -209,8 +248,25 @@ class EventReader:
 
     def ask(self) -> None:
         """Ask for everything after the last position; after subscribing and on every new link."""
+        self._patience_beats = 1
+        self._ask()
+
+    def beat(self) -> None:
+        """With each heartbeat: say again how far it is, or ask again when nothing has come."""
         if self._handler is None:
             return
+        if self._batch:
+            self._acknowledge()
+            return
+        self._beats += 1
+        if self._beats > self._patience_beats:
+            self._patience_beats = min(2 * self._patience_beats, _ASK_AGAIN_BEATS_MAX)
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._handler is None:
+            return
+        self._beats = 0
         self._number += 1
         self._batch = 0
         body = ENCODER.encode(wire.Position(generation=self._position))
@@ -220,6 +276,9 @@ class EventReader:
         """An EVENTS or GAP frame has come."""
         number, batch = wire.unpack_numbers(numbers)
         if number != self._number or self._handler is None:
+            return
+        if batch <= self._batch:
+            self._acknowledge()
             return
         if batch != self._batch + 1:
             _log.warning("event batch %d came after %d; asking again from %d", batch, self._batch, self._position)
@@ -231,7 +290,10 @@ class EventReader:
             self._tell_gap()
         else:
             self._deliver(wire.EVENTS_DECODER.decode(body))
-        self._send(wire.pack(wire.EVENTS_ACK, wire.pack_numbers(number, batch)))
+        self._acknowledge()
+
+    def _acknowledge(self) -> None:
+        self._send(wire.pack(wire.EVENTS_ACK, wire.pack_numbers(self._number, self._batch)))
 
     def _deliver(self, rows: Rows) -> None:
         number = self._number

@@ -348,6 +348,7 @@ class Peer:
                 self._lost()
                 return
             self._send_heartbeat()
+            self._reader.beat()
             self._incoming.forget_old()
             self._schedule_tick(min(self._heartbeat_s, self._down_after_s / 4))
             return
