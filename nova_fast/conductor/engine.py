@@ -61,8 +61,8 @@ class Engine:
         """Record the answer to a task. One that is no longer waited for changes nothing."""
         found = _waiting(tx, task_id)
         if found is None:
-            if isinstance(answer, Placement) and answer.host:  # the scheduler holds a host for nobody
-                tx.emit(Released(server_id=answer.server_id, host="", claim=_NOTHING))
+            if isinstance(answer, Placement) and answer.host:
+                _no_choice(tx, answer.server_id)
             return
         workflow, server, step = found
         _contained(tx, server.id, lambda: _answered(tx, workflow, server, step, answer))
@@ -295,8 +295,15 @@ def _give_up(tx: Transaction, server_id: str) -> None:
     tx.delete(tables.WORKFLOWS, server_id)
     if server is None:
         return
+    if not server.host:
+        _no_choice(tx, server_id)
     failure = InternalError("An unexpected error occurred.").failure()
     finish_action(tx, workflow, server.host, failure)
     if workflow.then:
         finish_action(tx, msgspec.structs.replace(workflow, request_id=workflow.then_request_id), server.host, failure)
     save_server(tx, server, vm_state=VmState.ERROR, task_state=None, fault=fault_of(failure, tx.now_us))
+
+
+def _no_choice(tx: Transaction, server_id: str) -> None:
+    """Tell the scheduler that a host it may have chosen for a server is held for nobody."""
+    tx.emit(Released(server_id=server_id, host="", claim=_NOTHING))
