@@ -67,6 +67,10 @@ def resources(vcpus: int = 8, ram_mib: int = 16_384, disk_gib: int = 100) -> Hos
     )  # fmt: skip
 
 
+class CommitLost(Exception):
+    """A transaction was done and not written."""
+
+
 class Cloud:
     """Two hosts, a network, an image and a flavor; ``pending`` are the tasks that were asked and not answered."""
 
@@ -100,19 +104,28 @@ class Cloud:
         return Done()
 
     # ------------------------------------------------------------------ commits
-    def commit(self, work: Any) -> Any:
-        """One batch as the writer does it: the work, then whatever is ready moves on."""
+    def commit(self, work: Any, *, lost: bool = False) -> Any:
+        """One batch as the writer does it: the work, then whatever is ready moves on.
 
-        def batch(tx: Transaction) -> Any:
+        A ``lost`` one is done to its end and then not written. Raises CommitLost.
+        """
+
+        def batch(tx: Transaction) -> tuple[Any, list[Task], list[Event]]:
             result = work(tx)
-            self._asked = self.engine.advance_ready(tx)
-            self.events += [event for _, event in tx.events]
-            return result
+            asked = self.engine.advance_ready(tx)
+            if lost:
+                raise CommitLost
+            return result, asked, [event for _, event in tx.events]
 
-        result = self.store.run(batch)
-        self.pending += self._asked
+        result, asked, events = self.store.run(batch)
+        self.pending += asked
         self.store.read(assert_nothing_leaks)
+        self.heard(events)
         return result
+
+    def heard(self, events: list[Event]) -> None:
+        """What was committed is told to whoever follows."""
+        self.events += events
 
     def run(self, request: Message) -> Any:
         return self.commit(lambda tx: run(tx, request))
