@@ -70,7 +70,7 @@ class Engine:
     def take_failure(self, tx: Transaction, task_id: str, failure: Failure) -> None:
         """Record that a task failed or its deadline passed.
 
-        A failed undo counts as done: its host finds out when it is back.
+        A failed undo counts as done: its host finds out by itself.
         """
         found = _waiting(tx, task_id)
         if found is None:
@@ -85,7 +85,7 @@ class Engine:
             if found is None:
                 continue
             workflow, server, step = found
-            dispensable = workflow.direction is Direction.UNWIND or step.skip_when_host_down
+            dispensable = workflow.direction is Direction.UNWIND or step.host_finds_out
             if dispensable and host_down(tx, server):
                 self.take_failure(tx, task.id, Unavailable(f"Host {host} is down.", code="host_down").failure())
 
@@ -150,7 +150,7 @@ class Engine:
         try:
             server = step.begin(tx, server, workflow)
             task = None
-            if not (step.skip_when_host_down and host_down(tx, server)):
+            if not (step.host_finds_out and host_down(tx, server)):
                 task = self._ask(tx, workflow, server, _Question(step.name, step.peer, step.message, step.timeout_s))
             if task is None:
                 step.finish(tx, server, workflow)
@@ -238,7 +238,8 @@ def _failed(tx: Transaction, workflow: Workflow, server: Server, step: Step, fai
     workflow = msgspec.structs.replace(workflow, task_id="")
     if workflow.direction is Direction.UNWIND:
         _undone(tx, workflow, server, step)
-    elif step.skip_when_host_down and host_down(tx, server):
+    elif step.host_finds_out:
+        log.warning("%s did not do %s of %s: %s", server.host, step.name, server.id, failure.message)
         tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, step=workflow.step + 1))
     else:
         tx.put(tables.WORKFLOWS, _unwinding(workflow, failure, server))

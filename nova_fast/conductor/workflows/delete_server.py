@@ -1,11 +1,10 @@
 """Delete a server.
 
-1. *destroy*: its host removes every trace of the guest. A host that is down is not waited for: when it is back it
-   reports what it has, and what is wanted no more is destroyed.
+1. *destroy*: its host removes every trace of the guest. A host that is down or cannot do it now is not waited for: it
+   compares what it has with what is wanted until the guest is gone.
 2. *release*: its ports, its claim, its quota and its records go, in one transaction.
 
-There is no way back: when the guest could not be destroyed the server is in ERROR with the reason, and may be deleted
-again.
+There is no way back, and no way to fail: what was accepted is done.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ def _failed(tx: Transaction, server: Server, workflow: Workflow, failure: Failur
 DELETE_SERVER = Recipe(
     kind="delete_server",
     steps=(
-        Step(name="destroy", peer=compute_of, message=_destroy, skip_when_host_down=True),
+        Step(name="destroy", peer=compute_of, message=_destroy, host_finds_out=True),
         Step(name="release", finish=_release),
     ),
     ended=_ended,

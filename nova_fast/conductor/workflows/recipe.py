@@ -84,7 +84,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     undo_message: MessageOf | None = None
     undo: Change = nothing
     timeout_s: float | None = None  # None = the configured one
-    skip_when_host_down: bool = False  # a host that is away cannot do it and will find out when it is back
+    #: What is left to do the host finds out by itself: when it is down nobody waits, and a failure stops nothing.
+    host_finds_out: bool = False
 
 
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):

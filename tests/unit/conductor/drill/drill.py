@@ -131,7 +131,7 @@ class Drill:
             walk = self._walked(trouble, None, EVERYWHERE)
             if trouble is not NONE and not walk.ever_struck:
                 raise _NoSuchStep
-            self.world.assert_no_orphans()  # and nobody had to come back for that
+            self._no_orphans(trouble)  # and nobody had to come back for that
             end = end_of(self.world)
             assert self._course is not None
             assert_promises_kept(self.world, msgspec.structs.replace(self._course, trouble=trouble))
@@ -160,8 +160,14 @@ class Drill:
             assert walk.faults, "the fault never came about"
             loose = fault[0] in UNDO_FAULTS.values()
             if not loose:
-                self.world.assert_no_orphans()
+                self._no_orphans(trouble)
             self._same_end(end, walk, loose=loose, events=not loose and "dies" not in name)
+
+    def _no_orphans(self, trouble: Trouble) -> None:
+        """A host that could not do what it was asked compares what it has until nothing is left."""
+        if trouble.reply is not None:
+            self.world.hosts_compare()
+        self.world.assert_no_orphans()
 
     # ------------------------------------------------------------------ one case
     def _same_end(self, end: End, walk: Walk, *, loose: bool = False, events: bool = True) -> None:

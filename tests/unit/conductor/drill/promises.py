@@ -104,9 +104,9 @@ def _powered(world: World, course: Course) -> None:
 # ---------------------------------------------------------------------- delete
 def _deleted(world: World, course: Course) -> None:
     trouble = course.trouble
-    away = trouble.reply is not None and "down" in trouble.reply.how  # it is not waited for
+    asked = trouble.reply is not None  # what its host does not do it finds out later
     own = trouble.step in [step.name for step in RECIPES["delete_server"].steps]  # what went wrong before is forgotten
-    if trouble is NONE or away or not own:
+    if trouble is NONE or asked or not own:
         assert_gone(world, course.server_id)
         return
     server = world.server(course.server_id)

@@ -296,7 +296,7 @@ MISTAKES: list[tuple[Mutate, str, str]] = [
     (answers_are_remembered_before_they_are_durable, CREATE, "commit lost"),
     (a_message_is_another_each_time, CREATE, "says something else"),
     (a_workflow_that_is_ready_is_left, CREATE, "waits for nothing"),
-    (a_host_that_is_down_is_waited_for, "delete, host down", "."),
+    (a_host_that_is_down_is_waited_for, "delete, host down", "is waited for"),
     (a_lost_task_is_never_given_up, STOP, "it does not end|deadline"),
     (a_new_step_takes_what_nobody_counts, CREATE, "h1 vcpus"),
     (a_new_step_has_no_undo, CREATE, "shows None"),

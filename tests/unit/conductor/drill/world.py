@@ -196,6 +196,7 @@ class World(Cloud):
         assert message is not None, f"nobody waits for {task.step}"
         kind, _, host = task.peer.partition("@")
         if host and not self.is_up(host):
+            assert kind != "compute" or not isinstance(message, DestroyGuest), f"{host} is down and is waited for"
             return Reply("deadline")
         try:
             return Reply("answer", self._done(kind, host, message))
@@ -231,12 +232,26 @@ class World(Cloud):
 
     def host_returns(self, host: str) -> None:
         """A compute daemon connects: it says what there is, and destroys what belongs there no more."""
+
+        def work(tx: Transaction) -> Done:
+            run(tx, UpdateComputeService(caller=ADMIN, host=host, forced_down=False))
+            record_host_up(tx, host, True)
+            return Done()
+
+        self.commit(work)
+        self._compare(host)
+
+    def hosts_compare(self) -> None:
+        """Every host that is up does so, as after everything that failed there."""
+        for host in self.hypervisors:
+            if self.is_up(host):
+                self._compare(host)
+
+    def _compare(self, host: str) -> None:
         hypervisor = self.hypervisors[host]
         guests = tuple(at_once(hypervisor.inventory()))
 
         def work(tx: Transaction) -> WantedGuests:
-            run(tx, UpdateComputeService(caller=ADMIN, host=host, forced_down=False))
-            record_host_up(tx, host, True)
             return record_inventory(tx, GuestInventory(host=host, guests=guests), tx.now_us)
 
         wanted = self.commit(work)
