@@ -21,6 +21,7 @@ class Kind(enum.StrEnum):
     NOT_FOUND = "not_found"  # absent, or another project's
     CONFLICT = "conflict"  # right in itself, but not in this state
     OVER_QUOTA = "over_quota"  # a quota would be exceeded
+    UNPROCESSABLE = "unprocessable"  # well-formed, but it contradicts what was sent before
     TOO_LARGE = "too_large"  # the body is over a size limit
     UNSUPPORTED_MEDIA = "unsupported_media"  # a content type we do not read
     NOT_ACCEPTABLE = "not_acceptable"  # a microversion outside our range
@@ -92,6 +93,10 @@ class OverQuota(NovaFastError):
     kind = Kind.OVER_QUOTA
 
 
+class Unprocessable(NovaFastError):
+    kind = Kind.UNPROCESSABLE
+
+
 class TooLarge(NovaFastError):
     kind = Kind.TOO_LARGE
 
@@ -125,6 +130,7 @@ _BY_KIND: dict[Kind, type[NovaFastError]] = {
         NotFound,
         Conflict,
         OverQuota,
+        Unprocessable,
         TooLarge,
         UnsupportedMedia,
         NotAcceptable,

@@ -19,6 +19,7 @@ from nova_fast.model.identity import (
     User,
 )
 from nova_fast.model.images import Image
+from nova_fast.model.keyed import KeyedAnswer, KeyedUsage
 from nova_fast.model.networks import FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet
 from nova_fast.model.quotas import Quota, Usage
 from nova_fast.model.servers import KeyPair, Server, ServerAction, UserData
@@ -150,6 +151,10 @@ TASKS_BY_PEER = Index(TASKS, "tasks_by_peer", lambda r: [(r.peer,)])
 TASKS_BY_DEADLINE = Index(TASKS, "tasks_by_deadline", lambda r: [(r.deadline_us,)])
 DONE_COMMANDS = Table("done_commands", DoneCommand, lambda r: (r.call_id,))
 DONE_BY_TIME = Index(DONE_COMMANDS, "done_by_time", lambda r: [(r.at_us,)])
+KEYED_ANSWERS = Table("keyed_answers", KeyedAnswer, lambda r: (r.id,))
+KEYED_BY_TIME = Index(KEYED_ANSWERS, "keyed_by_time", lambda r: [(r.at_us,)])
+KEYED_BY_OWNER = Index(KEYED_ANSWERS, "keyed_by_owner", lambda r: [(r.owner, r.at_us)])
+KEYED_USAGE = Table("keyed_usage", KeyedUsage, lambda r: (r.owner,))
 EVENTS = Table("events", EventRow, lambda r: (r.generation,))
 
 TABLES: tuple[Table, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Table))  # type: ignore[type-arg]

@@ -66,9 +66,15 @@ def generate() -> NewPair:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
     )
+    return pair_of(private.decode())
+
+
+def pair_of(private_key: str) -> NewPair:
+    """The pair to which a private key belongs that was made here."""
+    key = serialization.load_pem_private_key(private_key.encode(), password=None)
     public = key.public_key().public_bytes(serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH)
     public_key = f"{public.decode()} Generated-by-Nova"
-    return NewPair(private_key=private.decode(), public_key=public_key, fingerprint=ssh_fingerprint(public_key))
+    return NewPair(private_key=private_key, public_key=public_key, fingerprint=ssh_fingerprint(public_key))
 
 
 def _bad(why: str) -> BadRequest:

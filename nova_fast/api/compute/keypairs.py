@@ -139,7 +139,7 @@ async def create_key_pair(request: Request) -> dict[str, Any]:
             "X.509 pairs are not made here; import a certificate.", code="cannot_generate", field="keypair.public_key"
         )
     else:
-        made = await asyncio.to_thread(keypair_keys.generate)
+        made = await _new_pair(request)
         public_key, private_key, fingerprint = made.public_key, made.private_key, made.fingerprint
     result: KeyPairResult = await request.command(
         CreateKeyPair(
@@ -155,6 +155,15 @@ async def create_key_pair(request: Request) -> dict[str, Any]:
     if private_key is not None:
         body["private_key"] = private_key
     return {"keypair": body}
+
+
+async def _new_pair(request: Request) -> keypair_keys.NewPair:
+    private_key = request.remembered()
+    if private_key is not None:
+        return keypair_keys.pair_of(private_key)
+    made = await asyncio.to_thread(keypair_keys.generate)
+    request.remember(made.private_key)
+    return made
 
 
 @face.route("GET", "/os-keypairs/{name}", errors=(404,), policy="owner-user", query=_SHOW_QUERY)

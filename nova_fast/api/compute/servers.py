@@ -77,12 +77,16 @@ def _command(request: Request, body: CreateServerBody, fields: ServerFields) -> 
         disk_config="MANUAL" if fields.disk_config is UNSET else str(fields.disk_config),
         access_ip_v4=bodies.address(fields.access_ip_v4, "accessIPv4", 4),
         access_ip_v6=bodies.address(fields.access_ip_v6, "accessIPv6", 6),
-        admin_password=_new_password() if fields.admin_pass is UNSET else str(fields.admin_pass),
+        admin_password=_new_password(request) if fields.admin_pass is UNSET else str(fields.admin_pass),
     )
 
 
-def _new_password() -> str:
-    return "".join(secrets.choice(_PASSWORD_CHARACTERS) for _ in range(_PASSWORD_LENGTH))
+def _new_password(request: Request) -> str:
+    password = request.remembered()
+    if password is None:
+        password = "".join(secrets.choice(_PASSWORD_CHARACTERS) for _ in range(_PASSWORD_LENGTH))
+        request.remember(password)
+    return password
 
 
 def _tags(tags: Any) -> tuple[str, ...]:

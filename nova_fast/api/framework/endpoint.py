@@ -20,6 +20,7 @@ from nova_fast.api.framework.auth import Authenticator, Verified
 from nova_fast.api.framework.errors import keystone_body, sentence
 from nova_fast.api.framework.incoming import Incoming
 from nova_fast.api.framework.log import log_access, log_fault
+from nova_fast.api.framework.once import HEADER, answer_once
 from nova_fast.api.framework.policy import POLICIES
 from nova_fast.api.framework.query import QueryReader
 from nova_fast.api.framework.request import Request, Runtime
@@ -101,6 +102,7 @@ class Endpoint:
         self._face = face
         self._choices = [Choice(route) for route in routes]
         self._actions = {route.action for route in routes} - {None}
+        self._repeatable = routes[0].method == "POST" and routes[0].policy != "none"
         self._public = all(route.policy == "none" for route in routes)
         assert self._public or all(route.policy != "none" for route in routes), "a path is public or it is not"
         only = self._choices[0]
@@ -129,7 +131,10 @@ class Endpoint:
             if not choice.plain:
                 await self._read(request, req, choice, raw)
             named = {name: params[place] for place, name in choice.names}
-            answer = await choice.handler(request, **named)
+            if self._repeatable and HEADER in request.headers:
+                answer = await answer_once(request, self._face, choice.handler, named)
+            else:
+                answer = await choice.handler(request, **named)
             write_answer(resp, answer, choice.ok.at(version))
         except NovaFastError as error:
             write_error(resp, self._face, error, request)
@@ -208,7 +213,9 @@ class Endpoint:
     async def _whole_body(self, req: falcon.asgi.Request) -> bytes:
         incoming: Incoming = req.scope["nova_fast.incoming"]
         limit = self._runtime.config.api.max_body_bytes
-        return await bodies.read_whole(req.stream, incoming, declared_length(req), limit)
+        body = await bodies.read_whole(req.stream, incoming, declared_length(req), limit)
+        req.scope["nova_fast.body"] = body
+        return body
 
     def _stream(self, req: falcon.asgi.Request) -> AsyncIterator[bytes]:
         return bodies.stream(req.stream, req.scope["nova_fast.incoming"], declared_length(req))

@@ -22,6 +22,7 @@ _STATUS: dict[Kind, int] = {
     Kind.CONFLICT: 409,
     Kind.OVER_QUOTA: 403,
     Kind.TOO_LARGE: 413,
+    Kind.UNPROCESSABLE: 422,
     Kind.UNSUPPORTED_MEDIA: 415,
     Kind.NOT_ACCEPTABLE: 406,
     Kind.NOT_IMPLEMENTED: 501,

@@ -7,10 +7,19 @@ from typing import Any
 
 import msgspec
 
+from nova_fast.api.framework.once import KEY_CHARACTERS_MAX
 from nova_fast.api.framework.route import FIRST_VERSION, LAST_VERSION, ByVersion, Face, Route, is_struct
 from nova_fast.api.framework.versions import show_version
 
 _REF = "#/components/schemas/{name}"
+_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": KEY_CHARACTERS_MAX},
+    "description": "The same request with the same key, sent again within 24 hours, gets the answer of the first and "
+    "does nothing; the answer then has `Idempotency-Replayed: true`. 422 when the request is another.",
+}
 
 
 def document(face: Face) -> dict[str, Any]:
@@ -27,7 +36,7 @@ def document(face: Face) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": f"nova_fast {face.name}", "version": "1"},
         "paths": paths,
-        "components": {"schemas": components},
+        "components": {"schemas": components, "parameters": {"IdempotencyKey": _KEY}},
     }
 
 
@@ -43,10 +52,15 @@ def _shapes(routes: list[Route]) -> list[Any]:
 
 def _operation(face: Face, route: Route) -> dict[str, Any]:
     names = re.findall(r"{(\w+)}", route.path)
+    parameters: list[dict[str, Any]] = [
+        {"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names
+    ]
+    if route.method == "POST" and route.policy != "none":
+        parameters.append({"$ref": "#/components/parameters/IdempotencyKey"})
     return {
         "operationId": re.sub(r"\W+", "_", f"{face.name}_{route.method}_{route.path}").strip("_"),
         "summary": _summary(route),
-        "parameters": [{"name": n, "in": "path", "required": True, "schema": {"type": "string"}} for n in names],
+        "parameters": parameters,
         "responses": {},
         "x-variants": [],
     }
@@ -57,9 +71,11 @@ def _add(operation: dict[str, Any], route: Route, by_shape: dict[str, Any]) -> N
         operation["responses"].setdefault(str(status), {"description": "success" if status < 400 else "error"})
     if route.policy != "none":
         operation["responses"].setdefault("401", {"description": "error"})
+        if route.method == "POST":
+            operation["responses"].setdefault("422", {"description": "error"})
     for shape in ByVersion(route.query).all():
         if is_struct(shape):
-            known = {parameter["name"] for parameter in operation["parameters"]}
+            known = {parameter.get("name") for parameter in operation["parameters"]}
             for name in shape.__struct_encode_fields__:
                 if name not in known:
                     operation["parameters"].append({"name": name, "in": "query", "schema": {}})

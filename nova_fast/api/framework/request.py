@@ -17,6 +17,7 @@ from nova_fast.queries.reading import Reader, Snapshots
 
 if TYPE_CHECKING:
     from nova_fast.api.framework.auth import Verified
+    from nova_fast.api.framework.once import Once
 
 T = TypeVar("T")
 _HOST = re.compile(rb"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
@@ -86,6 +87,7 @@ class Request:
         "headers",
         "media",
         "method",
+        "once",
         "query",
         "request_id",
         "scope",
@@ -109,6 +111,7 @@ class Request:
         self.media = ""
         self.body: Any = None
         self.query: Any = None
+        self.once: Once | None = None  # there when the request has an Idempotency-Key
 
     def at_least(self, version: str) -> bool:
         """Whether the request's microversion is this one or newer."""
@@ -175,4 +178,15 @@ class Request:
 
     async def command(self, command: Message) -> Any:
         """Have the conductor change something durably; returns the command's result. Raises NovaFastError."""
+        if self.once is not None:
+            return await self.once.run(self._runtime.commander, command)
         return await self._runtime.commander.run(command, self.request_id)
+
+    def remembered(self) -> str | None:
+        """The secret shown in the answer that this request repeats; None when a new one must be made."""
+        return None if self.once is None else self.once.remembered()
+
+    def remember(self, secret: str) -> None:
+        """A secret that was made for this answer, for its repetition; to be called before the command."""
+        if self.once is not None:
+            self.once.remember(secret)

@@ -61,7 +61,7 @@ async def create_credential(request: Request, user_id: str) -> dict[str, Any]:
     with request.snapshot() as reader:
         _refuse_restricted(request, reader)
         role_ids = _role_ids(request, reader, new)
-    secret = new.secret if new.secret is not None else new_secret()
+    secret = new.secret if new.secret is not None else _new_secret(request)
     command = CreateApplicationCredential(
         caller=request.caller,
         user_id=user_id,
@@ -77,6 +77,14 @@ async def create_credential(request: Request, user_id: str) -> dict[str, Any]:
     with request.snapshot() as reader:
         body = shapes.credential(reader, credential, v3(request))
     return {"application_credential": body | {"secret": secret}}
+
+
+def _new_secret(request: Request) -> str:
+    secret = request.remembered()
+    if secret is None:
+        secret = new_secret()
+        request.remember(secret)
+    return secret
 
 
 def _check(request: Request, new: NewCredential, user_id: str) -> None:
