@@ -76,7 +76,7 @@ def read_key(headers: list[tuple[bytes, bytes]]) -> bytes:
 class Once:
     """The key of one request. Commands count from zero, so that a handler may send several."""
 
-    __slots__ = ("_count", "_fingerprint", "_owner", "_request", "_scope", "_secret", "replayed")
+    __slots__ = ("_count", "_fingerprint", "_owner", "_request", "_row", "_scope", "_secret", "replayed")
 
     def __init__(self, request: Request, face: Face, key: bytes) -> None:
         """Raises Unprocessable when the key came with another request before."""
@@ -92,14 +92,15 @@ class Once:
         self._count = 0
         self._secret: str | None = None
         self.replayed = False
-        self._kept()  # refuses before the handler refuses for another reason
+        # SAFETY: looked up once for each command; a secret and a result of two different attempts must not meet.
+        self._row = self._kept()
 
     async def run(self, commander: Commander, command: Message) -> Message:
         """Have a command done, unless it was; its result either way."""
-        row = self._kept()
+        row = self._row
         if row is not None:
             self.replayed = True
-            self._count += 1
+            self._next()
             return _decode_result(row.result)
         wrapped = KeyedCommand(
             id=self._id(),
@@ -109,12 +110,12 @@ class Once:
             command=ENCODER.encode(command),
         )
         result = await commander.run(wrapped, self._request.request_id)
-        self._count, self._secret = self._count + 1, None
+        self._next()
         return result
 
     def remembered(self) -> str | None:
         """The secret that was given with the next command when it was done; None when it was not."""
-        row = self._kept()
+        row = self._row
         if row is None or not row.sealed:
             return None
         try:
@@ -125,6 +126,10 @@ class Once:
     def remember(self, secret: str) -> None:
         """Keep this secret with the next command."""
         self._secret = secret
+
+    def _next(self) -> None:
+        self._count, self._secret = self._count + 1, None
+        self._row = self._kept()
 
     def _kept(self) -> KeyedAnswer | None:
         with self._request.snapshot() as snapshot:
