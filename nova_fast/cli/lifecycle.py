@@ -210,7 +210,8 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
     while True:
         status = supervisor.read_status(cloud.setting)
-        members = status.programs if status else []
+        ours = status is not None and status.supervisor.pid == process.pid  # one that was killed leaves its last words
+        members = status.programs if status and ours else []
         if members and all(_settled(program) for program in members) and api_answers(cloud.config):
             return
         for program in members:

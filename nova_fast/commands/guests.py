@@ -11,7 +11,8 @@ import msgspec
 from nova_fast.commands.servers import save_server
 from nova_fast.model.servers import Server
 from nova_fast.model.states import PowerState, VmState
-from nova_fast.model.tasks import GuestInventory, WantedGuests
+from nova_fast.model.tasks import GuestChanged, GuestInventory, GuestState, WantedGuests, is_news
+from nova_fast.model.workflows import Workflow
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
@@ -25,39 +26,52 @@ _VM_STATES = {
 }
 
 
-def record_guest_state(tx: Transaction, host: str, server_id: str, power_state: PowerState) -> None:
-    """Take over what a host says of a guest by itself."""
-    server = tx.get(tables.SERVERS, server_id)
-    if server is None or server.host != host:
+def record_guest_state(tx: Transaction, message: GuestChanged) -> None:
+    """Take over what a host says of a guest by itself, unless something newer is known."""
+    server = tx.get(tables.SERVERS, message.server_id)
+    if server is None or server.host != message.host or not is_news(message.sequence, server.observed_sequence):
         return
-    _observe(tx, server, power_state)
-    seen = tx.need(tables.SERVERS, server_id, "Instance")
-    tx.put(tables.SERVERS, msgspec.structs.replace(seen, observed_at_us=tx.time_us))
+    _observe(tx, server, message.power_state, message.sequence)
+    seen = tx.need(tables.SERVERS, server.id, "Instance")
+    seen = msgspec.structs.replace(seen, observed_at_us=tx.time_us, observed_sequence=message.sequence)
+    tx.put(tables.SERVERS, seen)
 
 
 def record_inventory(tx: Transaction, inventory: GuestInventory, since_us: int) -> WantedGuests:
     """Take over the states of all guests of a host, and say which belong there.
 
     A server whose guest is missing is stopped, which is what it is; starting it makes the guest again if its disk is
-    there. ``since_us`` is before the inventory was made: of a server that its host has told of after it (a spawn that
-    just ended, a guest that just changed) the inventory may know less, so it says nothing.
+    there. Of a server that its host has told of after it (a spawn that just ended, a guest that just changed) the
+    inventory may know less, so it says nothing; ``since_us`` is before it was made, for a host that does not number
+    what it says.
     """
     states = {guest.server_id: guest.power_state for guest in inventory.guests}
     servers = list(tx.scan_index(tables.SERVERS_BY_HOST, inventory.host))
+    sequence = inventory.sequence
     for server in servers:
-        if server.observed_at_us < since_us:
-            _observe(tx, server, states.get(server.id, PowerState.NOSTATE))
+        if is_news(sequence, server.observed_sequence) if sequence else server.observed_at_us < since_us:
+            _observe(tx, server, states.get(server.id, PowerState.NOSTATE), sequence)
     return WantedGuests(server_ids=tuple(server.id for server in servers))
 
 
-def take_over(tx: Transaction, server: Server, power_state: PowerState) -> Server:
+def take_over(tx: Transaction, server: Server, power_state: PowerState, sequence: int) -> Server:
     """Show a server as its guest is. One in ERROR stays there: that is for a person to end."""
     vm_state = settled_state(server.vm_state, power_state)
     if vm_state is server.vm_state is VmState.SUSPENDED:
         power_state = server.power_state
     if (vm_state, power_state) == (server.vm_state, server.power_state):
         return server
-    return save_server(tx, server, vm_state=vm_state, power_state=power_state, observed_at_us=tx.time_us)
+    changes = {"vm_state": vm_state, "power_state": power_state}
+    return save_server(tx, server, **changes, observed_at_us=tx.time_us, observed_sequence=sequence)
+
+
+def newest_state(workflow: Workflow, answer: GuestState) -> GuestState:
+    """The state after an answer; what the host said by itself since counts, as an answer may be lost and sent again."""
+    if workflow.observed is None or is_news(answer.sequence, workflow.observed_sequence):
+        return answer
+    return msgspec.structs.replace(
+        answer, power_state=PowerState(workflow.observed), sequence=workflow.observed_sequence
+    )
 
 
 def settled_state(expected: VmState, power_state: PowerState) -> VmState:
@@ -70,9 +84,10 @@ def settled_state(expected: VmState, power_state: PowerState) -> VmState:
     return vm_state
 
 
-def _observe(tx: Transaction, server: Server, power_state: PowerState) -> None:
+def _observe(tx: Transaction, server: Server, power_state: PowerState, sequence: int) -> None:
     workflow = tx.get(tables.WORKFLOWS, server.id)
     if workflow is None:
-        take_over(tx, server, power_state)
-    elif workflow.kind == "power_server" and workflow.observed != power_state:
-        tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, observed=power_state))
+        take_over(tx, server, power_state, sequence)
+    elif workflow.kind != "delete_server" and is_news(sequence, workflow.observed_sequence):
+        seen = msgspec.structs.replace(workflow, observed=power_state, observed_sequence=sequence)
+        tx.put(tables.WORKFLOWS, seen)

@@ -1,7 +1,8 @@
 """nova-compute: runs the guests of this machine for the conductor.
 
 It keeps no record of its own. When it has come up, or the conductor has, it says which guests there are, is told which
-belong there, and destroys the rest; between, it does what it is asked and says what guests do by themselves.
+belong there, and destroys the rest (``reports``); between, it does what it is asked and says what guests do by
+themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import msgspec
 
 from nova_fast.compute.drivers.base import Driver, OnChange
 from nova_fast.compute.drivers.choice import create_driver
+from nova_fast.compute.reports import GuestReports
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
 from nova_fast.edges import REAL, Edges
@@ -26,14 +28,10 @@ from nova_fast.model.tasks import (
     ConsoleOutput,
     DestroyGuest,
     Guest,
-    GuestChanged,
-    GuestInventory,
-    GuestState,
     HostReport,
     PowerGuest,
     ReadConsole,
     SpawnGuest,
-    WantedGuests,
 )
 
 log = logging.getLogger(__name__)
@@ -68,8 +66,10 @@ class HostDaemon:
     def __init__(self, config: Config, name: str, edges: Edges = REAL, make_driver: MakeDriver = create_driver) -> None:
         self._config = config
         self._name = name
-        self._driver: Driver = make_driver(config, self._changed)
+        self._driver: Driver = make_driver(config, lambda state: self._reports.changed(state))
         self._peer: Peer = local_peer(f"compute@{name}", config, edges)
+        process = int.from_bytes(edges.entropy(4), "big") >> 1
+        self._reports = GuestReports(name, self._driver, self._ask, process)
         self._resources: HostResources | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -86,11 +86,12 @@ class HostDaemon:
         if self._resources is None:
             return
         self._peer.heartbeat = self._report
-        self._peer.on_connected = lambda _new: self._spawn(self._reconcile())
+        self._peer.on_connected = lambda _new: self._spawn(self._connected())
         self._peer.handle(SpawnGuest, self._spawn_guest)
         self._peer.handle(DestroyGuest, self._destroy_guest)
         self._peer.handle(PowerGuest, self._power_guest)
         self._peer.handle(ReadConsole, self._console)
+        self._reports.start()
         await self._peer.start()
         self._spawn(self._look_at_resources())
 
@@ -99,21 +100,30 @@ class HostDaemon:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reports.close()
         await self._peer.close()
         await self._driver.close()
 
     # ------------------------------------------------------------------ what is asked
     async def _spawn_guest(self, message: SpawnGuest, _call_id: bytes) -> Message:
-        return await self._driver.spawn(self._here(message.guest))
+        try:
+            with self._reports.making(message.guest.server_id):
+                return self._reports.numbered(await self._driver.spawn(self._here(message.guest)))
+        except NovaFastError:
+            self._reports.compare()  # it may have left something
+            raise
 
     async def _destroy_guest(self, message: DestroyGuest, _call_id: bytes) -> Message:
-        return await self._driver.destroy(message.server_id, message.domain_name)
+        try:
+            return self._reports.numbered(await self._driver.destroy(message.server_id, message.domain_name))
+        except NovaFastError:
+            self._reports.compare()  # the conductor may not ask again
+            raise
 
     async def _power_guest(self, message: PowerGuest, _call_id: bytes) -> Message:
         grace_s = self._config.compute.stop_grace_s
-        return await self._driver.power(
-            msgspec.structs.replace(message, guest=self._here(message.guest), grace_s=grace_s)
-        )
+        message = msgspec.structs.replace(message, guest=self._here(message.guest), grace_s=grace_s)
+        return self._reports.numbered(await self._driver.power(message))
 
     async def _console(self, message: ReadConsole, _call_id: bytes) -> Message:
         return ConsoleOutput(text=await self._driver.console(message))
@@ -137,37 +147,16 @@ class HostDaemon:
             reserved_ram_mib=compute.reserved_ram_mib,
         )
 
-    def _changed(self, state: GuestState) -> None:
-        """A guest changed by itself."""
-        log.info("guest %s is now %s", state.server_id, state.power_state.name)
-        message = GuestChanged(host=self._name, server_id=state.server_id, power_state=state.power_state)
-        self._spawn(self._say(message))
-
-    async def _say(self, message: Message) -> None:
+    async def _connected(self) -> None:
+        """Make the host known, and compare its guests with the servers."""
         try:
-            await self._peer.call(message, timeout_s=REPORT_TIMEOUT_S)
-        except NovaFastError as error:  # the inventory at the next connection says it again
-            log.warning("the conductor did not hear of a change: %s", error)
-
-    async def _reconcile(self) -> None:
-        """Say which guests there are; destroy those that belong here no more."""
-        try:
-            guests = await self._driver.inventory()
-            await self._peer.call(self._report(), timeout_s=REPORT_TIMEOUT_S)
-            answer = await self._peer.call(
-                GuestInventory(host=self._name, guests=tuple(guests)), timeout_s=REPORT_TIMEOUT_S
-            )
+            await self._ask(self._report())
         except NovaFastError as error:
-            log.warning("the guests of this host could not be compared: %s", error)
-            return
-        assert isinstance(answer, WantedGuests)
-        for guest in guests:
-            if guest.server_id not in answer.server_ids:
-                log.warning("guest %s belongs to no server of this host and is destroyed", guest.server_id)
-                try:
-                    await self._driver.destroy(guest.server_id, "")
-                except NovaFastError as error:
-                    log.error("guest %s could not be destroyed: %s", guest.server_id, error)
+            log.warning("the conductor has not heard of this host yet: %s", error)
+        self._reports.compare()
+
+    async def _ask(self, message: Message) -> Message:
+        return await self._peer.call(message, timeout_s=REPORT_TIMEOUT_S)
 
     async def _look_at_resources(self) -> None:
         while True:

@@ -85,7 +85,7 @@ class Reports:
         _only_own(peer, "compute", message.host)
 
         def work(tx: Transaction) -> Message:
-            record_guest_state(tx, message.host, message.server_id, message.power_state)
+            record_guest_state(tx, message)
             return Done()
 
         return await self._writer.run(work)

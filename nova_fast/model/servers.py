@@ -67,6 +67,7 @@ class Server(Record, frozen=True):
     requested_host: str = ""  # an admin asked for this host
     admin_locked: bool = False  # locked by an admin: the owner may not unlock
     observed_at_us: int = 0  # when its host last told us what its guest is; steady time
+    observed_sequence: int = 0  # the number of that statement, see model.tasks
 
     @property
     def domain_name(self) -> str:

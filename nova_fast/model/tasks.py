@@ -54,11 +54,25 @@ class Guest(Value, frozen=True):
     extra_specs: dict[str, str] = {}
 
 
+#: What a compute daemon says is numbered: the low bits grow with each statement, the others name the process.
+SEQUENCE_BITS = 32
+
+
+def is_news(sequence: int, known: int) -> bool:
+    """Whether a statement that has just arrived says more of a guest than what is known from its host.
+
+    Of one process the larger number is later. Of two processes the later to arrive is: the hub lets only the newest
+    process of a host speak. 0 = not numbered.
+    """
+    return sequence >> SEQUENCE_BITS != known >> SEQUENCE_BITS or sequence >= known
+
+
 class GuestState(Message, frozen=True):
     """What the hypervisor says of one guest; the result of most compute tasks."""
 
     server_id: str
     power_state: PowerState
+    sequence: int = 0
 
 
 class SpawnGuest(Message, frozen=True):
@@ -106,10 +120,11 @@ class ConsoleOutput(Message, frozen=True):
 
 
 class GuestInventory(Message, frozen=True):
-    """compute → conductor, when it has (re)connected: the guests that are there. → WantedGuests."""
+    """compute → conductor, when it has (re)connected, and now and then: the guests that are there. → WantedGuests."""
 
     host: str
     guests: tuple[GuestState, ...]
+    sequence: int = 0  # of the moment before which they were looked at
 
 
 class WantedGuests(Message, frozen=True):
@@ -124,6 +139,7 @@ class GuestChanged(Message, frozen=True):
     host: str
     server_id: str
     power_state: PowerState
+    sequence: int = 0
 
 
 class HostReport(Message, frozen=True):

@@ -34,6 +34,7 @@ class Workflow(Record, frozen=True):
     conflicts: int = 0  # races for a host that were lost
     host_failure: Failure | None = None  # why the last host that was tried could not do it
     observed: int | None = None  # PowerState that the host told of by itself meanwhile
+    observed_sequence: int = 0  # the number of that statement
 
 
 class Task(Record, frozen=True):

@@ -1,7 +1,8 @@
 """Machines in memory: the same answers as real ones, at no cost.
 
 For development without a hypervisor, for tests of everything above the driver, and for scale. One driver is one host; a
-daemon that plays many hosts makes one driver for each. Guests live as long as the driver.
+daemon that plays many hosts makes one driver for each. Guests live as long as the driver; when it goes it is as if the
+machine had lost power, and what would be on disk is thought to be there still.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ class FakeDriver:
         """Move a guest to the state the action ends in. Raises NotFound, Conflict."""
         guest = message.guest
         async with self._locks[guest.server_id]:
+            if guest.server_id not in self._guests:
+                return await self._power_lost_guest(message)
             current = self._state(guest.server_id).power_state
             allowed, result = _MOVES[message.action]
             if current == result and message.action is not Action.REBOOT:
@@ -99,6 +102,18 @@ class FakeDriver:
             if message.action is Action.REBOOT or current in (PowerState.SHUTDOWN, PowerState.CRASHED):
                 self._write_boot(guest)
             return self._state(guest.server_id)
+
+    async def _power_lost_guest(self, message: PowerGuest) -> GuestState:
+        server_id = message.guest.server_id
+        if message.action is Action.STOP:
+            return GuestState(server_id=server_id, power_state=PowerState.NOSTATE)
+        if message.action not in (Action.START, Action.RESUME, Action.REBOOT):
+            raise _no_guest(server_id)
+        await self._work()
+        self._guests[server_id] = PowerState.RUNNING
+        self._consoles[server_id] = []
+        self._write_boot(message.guest)
+        return self._state(server_id)
 
     async def console(self, message: ReadConsole) -> str:
         """What the guest would have written. Raises NotFound."""
@@ -126,7 +141,7 @@ class FakeDriver:
 
     def _state(self, server_id: str) -> GuestState:
         if server_id not in self._guests:
-            raise NotFound(f"There is no guest for server {server_id} on this host.")
+            raise _no_guest(server_id)
         return GuestState(server_id=server_id, power_state=self._guests[server_id])
 
     def _write_boot(self, guest: Guest) -> None:
@@ -137,3 +152,7 @@ class FakeDriver:
     async def _work(self) -> None:
         if self._config.fake_delay_s:
             await asyncio.sleep(self._config.fake_delay_s)
+
+
+def _no_guest(server_id: str) -> NotFound:
+    return NotFound(f"There is no guest for server {server_id} on this host.", hint="A hard reboot makes it again.")

@@ -17,7 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from nova_fast.commands.claims import leave_host, take_host
-from nova_fast.commands.guests import settled_state
+from nova_fast.commands.guests import newest_state, settled_state
 from nova_fast.commands.ports import activate_ports, bind_ports, release_ports, unbind_ports
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action
@@ -114,17 +114,19 @@ def _spawn(reader: Reader, server: Server, workflow: Workflow) -> SpawnGuest:
     return SpawnGuest(guest=guest_of(reader, server, workflow.admin_password))
 
 
-def _spawned(tx: Transaction, server: Server, _workflow: Workflow, answer: Message) -> Server:
+def _spawned(tx: Transaction, server: Server, workflow: Workflow, answer: Message) -> Server:
     assert isinstance(answer, GuestState)
+    now = newest_state(workflow, answer)
     activate_ports(tx, server.id)
     return save_server(
         tx,
         server,
-        vm_state=settled_state(VmState.ACTIVE, answer.power_state),
+        vm_state=settled_state(VmState.ACTIVE, now.power_state),
         task_state=None,
-        power_state=answer.power_state,
+        power_state=now.power_state,
         launched_at_us=tx.now_us,
         observed_at_us=tx.time_us,
+        observed_sequence=now.sequence,
         fault=None,
     )
 
@@ -178,6 +180,8 @@ def _another_try(workflow: Workflow, failure: Failure) -> Workflow | None:
         excluded_hosts=(*workflow.excluded_hosts, host),
         host_failure=workflow.host_failure if conflict else failure,
         failure=None,
+        observed=None,
+        observed_sequence=0,
     )
 
 

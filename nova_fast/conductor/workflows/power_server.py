@@ -8,7 +8,7 @@ action says why; only a failed hard reboot ends in ERROR, because nobody knows t
 
 from __future__ import annotations
 
-from nova_fast.commands.guests import settled_state, take_over
+from nova_fast.commands.guests import newest_state, settled_state, take_over
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action
 from nova_fast.conductor.workflows.recipe import Recipe, Step, compute_of, fault_of, network_of
@@ -42,13 +42,15 @@ def _power(reader: Reader, server: Server, workflow: Workflow) -> PowerGuest:
 def _done(tx: Transaction, server: Server, workflow: Workflow, answer: Message) -> Server:
     assert isinstance(answer, GuestState)
     rule = ACTION_RULES[(Action(workflow.action), workflow.hard)]
+    now = newest_state(workflow, answer)
     return save_server(
         tx,
         server,
-        vm_state=settled_state(rule.result, answer.power_state),
+        vm_state=settled_state(rule.result, now.power_state),
         task_state=None,
-        power_state=answer.power_state,
+        power_state=now.power_state,
         observed_at_us=tx.time_us,
+        observed_sequence=now.sequence,
         fault=None,
     )
 
@@ -65,7 +67,7 @@ def _failed(tx: Transaction, server: Server, workflow: Workflow, failure: Failur
         return None
     server = save_server(tx, server, task_state=None)
     if workflow.observed is not None:
-        take_over(tx, server, PowerState(workflow.observed))
+        take_over(tx, server, PowerState(workflow.observed), workflow.observed_sequence)
     return None
 
 

@@ -60,8 +60,9 @@ def test_power_actions_lead_where_they_should_and_can_be_repeated() -> None:
 
 def test_what_a_hypervisor_would_refuse_is_refused() -> None:
     driver, _ = fake()
-    with pytest.raises(NotFound):
-        power(driver, Action.START)
+    for action in (Action.PAUSE, Action.UNPAUSE, Action.SUSPEND):
+        with pytest.raises(NotFound):
+            power(driver, action)
     asyncio.run(driver.spawn(GUEST))
     power(driver, Action.STOP)
     for action in (Action.PAUSE, Action.UNPAUSE, Action.SUSPEND):
@@ -69,6 +70,14 @@ def test_what_a_hypervisor_would_refuse_is_refused() -> None:
             with pytest.raises(Conflict):
                 power(driver, action)
     assert power(driver, Action.REBOOT, hard=True) is PowerState.RUNNING
+
+
+def test_a_guest_that_was_lost_with_its_machine_is_off_and_can_be_started() -> None:
+    for action in (Action.START, Action.RESUME, Action.REBOOT):
+        driver, _ = fake()
+        assert power(driver, Action.STOP) is PowerState.NOSTATE
+        assert power(driver, action, hard=action is Action.REBOOT) is PowerState.RUNNING
+        assert len(asyncio.run(driver.inventory())) == 1
 
 
 def test_a_guest_that_changes_by_itself_is_reported() -> None:

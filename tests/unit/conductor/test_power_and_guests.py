@@ -10,7 +10,7 @@ from nova_fast.commands.guests import record_guest_state, record_inventory
 from nova_fast.model.commands.servers import ActOnServer, ResetServerState
 from nova_fast.model.errors import Conflict, Unavailable
 from nova_fast.model.states import ACTION_RULES, Action, PowerState, TaskState, VmState
-from nova_fast.model.tasks import Done, GuestInventory, GuestState, WantedGuests
+from nova_fast.model.tasks import SEQUENCE_BITS, Done, GuestChanged, GuestInventory, GuestState, WantedGuests
 from nova_fast.state.testing import memory_store
 from tests.unit.conductor.player import ADMIN, Cloud
 
@@ -41,7 +41,7 @@ def prepared(cloud: Cloud, action: Action) -> str:
 
 
 def says(cloud: Cloud, server_id: str, state: PowerState, host: str = "h1") -> None:
-    cloud.commit(lambda tx: (record_guest_state(tx, host, server_id, state), Done())[1])
+    cloud.commit(lambda tx: (record_guest_state(tx, GuestChanged(host=host, server_id=server_id, power_state=state)), Done())[1])
 
 
 @pytest.mark.parametrize(("action", "hard"), list(ACTION_RULES))
@@ -224,3 +224,65 @@ def test_an_inventory_says_nothing_of_a_server_under_work(cloud: Cloud) -> None:
     assert cloud.server(spawning).vm_state is VmState.BUILDING
     cloud.settle()
     assert cloud.server(spawning).vm_state is VmState.ACTIVE
+
+
+# ---------------------------------------------------------------------- what is heard late
+OLD, NEW = 5 << SEQUENCE_BITS, 3 << SEQUENCE_BITS  # two processes of one host's daemon, one after the other
+
+
+def tell(cloud: Cloud, server_id: str, state: PowerState, sequence: int) -> None:
+    message = GuestChanged(host="h1", server_id=server_id, power_state=state, sequence=sequence)
+    cloud.commit(lambda tx: (record_guest_state(tx, message), Done())[1])
+
+
+@pytest.mark.parametrize(
+    ("told", "answered", "vm_state"),
+    [
+        (OLD + 2, OLD + 1, VmState.STOPPED),  # the answer was lost, and sent again after the guest had died
+        (OLD + 1, OLD + 2, VmState.ACTIVE),  # the guest died before it was started again
+        (OLD + 2, NEW + 1, VmState.ACTIVE),  # what another process did afterwards
+    ],
+)
+@pytest.mark.parametrize("kind", ["create", "reboot"])
+def test_of_an_answer_and_what_a_host_said_by_itself_the_later_counts(
+    cloud: Cloud, kind: str, told: int, answered: int, vm_state: VmState
+) -> None:
+    if kind == "create":
+        server_id = cloud.create()
+        cloud.answer(cloud.next("schedule"))
+        cloud.answer(cloud.next("network"))
+        task = cloud.next("spawn")
+    else:
+        server_id = cloud.active()
+        cloud.act(server_id, Action.REBOOT)
+        cloud.answer(cloud.next("network"))
+        task = cloud.next("power")
+    tell(cloud, server_id, PowerState.SHUTDOWN, told)
+    answer = GuestState(server_id=server_id, power_state=PowerState.RUNNING, sequence=answered)
+    cloud.commit(lambda tx: (cloud.engine.take_answer(tx, task.id, answer), Done())[1])
+    cloud.settle()
+    assert cloud.server(server_id).vm_state is vm_state
+
+
+def test_a_change_that_is_heard_after_a_newer_one_changes_nothing(cloud: Cloud) -> None:
+    server_id = cloud.active()
+    tell(cloud, server_id, PowerState.SHUTDOWN, OLD + 2)
+    tell(cloud, server_id, PowerState.RUNNING, OLD + 1)
+    assert cloud.server(server_id).vm_state is VmState.STOPPED
+    tell(cloud, server_id, PowerState.RUNNING, NEW + 1)
+    assert cloud.server(server_id).vm_state is VmState.ACTIVE
+
+
+def test_an_inventory_counts_unless_its_host_has_said_more_since_whatever_the_clocks_say(cloud: Cloud) -> None:
+    server_id = cloud.active()
+
+    def hear(sequence: int) -> VmState:
+        message = GuestInventory(host="h1", guests=(), sequence=sequence)
+        cloud.commit(lambda tx: record_inventory(tx, message, 0))
+        return cloud.server(server_id).vm_state
+
+    tell(cloud, server_id, PowerState.RUNNING, OLD + 2)
+    assert hear(OLD + 1) is VmState.ACTIVE
+    assert hear(OLD + 3) is VmState.STOPPED
+    tell(cloud, server_id, PowerState.RUNNING, OLD + 4)
+    assert hear(NEW + 1) is VmState.STOPPED

@@ -13,7 +13,7 @@ import pytest
 from nova_fast.commands.guests import record_guest_state
 from nova_fast.model.errors import NovaFastError
 from nova_fast.model.states import Action, PowerState
-from nova_fast.model.tasks import Done
+from nova_fast.model.tasks import Done, GuestChanged
 from nova_fast.model.workflows import Task
 from nova_fast.state.testing import memory_store
 from tests.unit.conductor.player import ADMIN, Cloud
@@ -96,7 +96,8 @@ class History:
     def guest(self) -> None:
         if server_id := self.chosen():
             host, state = self.cloud.server(server_id).host, self.random.choice(list(PowerState))
-            self.cloud.commit(lambda tx: (record_guest_state(tx, host, server_id, state), Done())[1])
+            message = GuestChanged(host=host, server_id=server_id, power_state=state)
+            self.cloud.commit(lambda tx: (record_guest_state(tx, message), Done())[1])
 
     def host(self) -> None:
         self.cloud.host_up(self.random.choice(("h1", "h2")), self.random.random() < 0.6)

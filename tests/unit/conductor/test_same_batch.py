@@ -7,8 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from nova_fast.commands.registry import run
-from nova_fast.model.commands.servers import DeleteServer
-from nova_fast.model.errors import Unavailable
+from nova_fast.model.commands.servers import ActOnServer, DeleteServer
+from nova_fast.model.errors import Conflict, Unavailable
+from nova_fast.model.states import Action, VmState
 from nova_fast.model.tasks import Done
 from nova_fast.state.testing import memory_store
 from nova_fast.state.transaction import Transaction
@@ -50,4 +51,35 @@ def test_a_delete_in_the_batch_of_an_answer_leaves_nothing(
     cloud.commit(batch)
     cloud.settle()
     cloud.assert_gone(server_id)
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
+@pytest.mark.parametrize("kind", ["create", "stop"])
+def test_an_action_in_the_batch_of_an_answer_is_refused(
+    cloud: Cloud, caplog: pytest.LogCaptureFixture, kind: str, hard: bool
+) -> None:
+    server_id = cloud.create()
+    while (task := cloud.next()).step != "spawn":
+        cloud.answer(task)
+    if kind == "stop":
+        cloud.answer(task)
+        cloud.act(server_id, Action.STOP)
+        task = cloud.next("power")
+    refusals: list[str] = []
+
+    def batch(tx: Transaction) -> Done:
+        cloud.engine.take_answer(tx, task.id, cloud.good(task))
+        action = Action.START if kind == "stop" and not hard else Action.REBOOT
+        try:
+            run(tx, ActOnServer(caller=ALICE, server_id=server_id, action=action, hard=hard))
+        except Conflict as error:
+            refusals.append(error.code)
+        return Done()
+
+    cloud.commit(batch)
+    cloud.settle()
+    assert refusals == ["instance_invalid_state"]
+    assert cloud.server(server_id).vm_state is (VmState.STOPPED if kind == "stop" else VmState.ACTIVE)
+    assert [action.message for action in cloud.actions(server_id).values()] == [None] * (1 + (kind == "stop"))
     assert caplog.records == []
