@@ -18,17 +18,24 @@ from typing import Any
 import lmdb
 
 from nova_fast.state import schema
+from nova_fast.state.databases import make_databases, open_databases, schema_of
 from nova_fast.state.datafile import NAME, DataFile, reserve_lock_file, sync_folder, unavailable
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
 MAP_BYTES = 1 << 40  # address space, not disk
 READERS_MAX = 512
-_SCHEMA_KEY = b"schema_version"
+WRITER_LOCK = "writer.lock"
+USE_LOCK = "use.lock"
 
 
 class Snapshot(Reader):
     """One consistent state of the past moment. Never hold it across an await: it keeps old pages from being reused."""
+
+    @property
+    def engine_transaction(self) -> lmdb.Transaction:
+        """The engine's own end of it, for the store."""
+        return self._txn
 
     def forget(self) -> None:
         """Let go of the transaction, so that whoever still has the snapshot can neither use it nor keep its slot.
@@ -40,6 +47,10 @@ class Snapshot(Reader):
         del self._txn
 
 
+#: What reading a file can raise that is damaged, or no store at all.
+EngineError = lmdb.Error
+
+
 class StoreError(Exception):
     """The store cannot be opened or trusted any more; the message says why and what to do."""
 
@@ -47,12 +58,19 @@ class StoreError(Exception):
 class Store:
     """An open store. Make one per process with :meth:`open`."""
 
-    def __init__(self, path: Path, environment: lmdb.Environment, databases: dict[str, Any], lock: int | None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        environment: lmdb.Environment,
+        databases: dict[str, Any],
+        locks: list[int],
+        file: DataFile | None,
+    ) -> None:
         self.path = path
         self._environment = environment
         self._databases = databases
-        self._lock = lock
-        self._file = None if lock is None else DataFile(path, int(environment.stat()["psize"]))
+        self._locks = locks
+        self._file = file
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False) -> Store:
@@ -61,21 +79,20 @@ class Store:
         Raises StoreError when another process writes it, when it is not there to be read, or when a newer release
         wrote it.
         """
-        lock = None if readonly else _lock_writer(path)
         with contextlib.ExitStack() as undo:
-            if lock is not None:
-                undo.callback(os.close, lock)
-            if lock is not None:
+            locks = [] if readonly else [lock_writer(path)]
+            undo.callback(_close, locks)
+            locks.extend(_lock_use(path))
+            if not readonly:
                 _found(path)
                 _reserve(path)
             environment = _environment(path, readonly=readonly)
             undo.callback(environment.close)
             try:
-                databases = _open_databases(environment, create=not readonly)
-                store = cls(path, environment, databases, lock)
-                _check_schema(path, environment, databases["meta"], readonly=readonly)
+                file = None if readonly else DataFile(path, int(environment.stat()["psize"]))
+                store = cls(path, environment, _open(environment, path, file), locks, file)
                 environment.reader_check()
-            except (lmdb.Error, OSError) as e:
+            except (lmdb.Error, OSError, WriteFailed) as e:
                 raise StoreError(f"the store in {path} is not complete: {e}") from e
             undo.pop_all()
         return store
@@ -83,9 +100,7 @@ class Store:
     def close(self) -> None:
         """Close the environment and give up the writer's lock."""
         self._environment.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        _close(self._locks)
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[Snapshot]:
@@ -134,6 +149,13 @@ class Store:
         except OSError as e:
             raise StoreError(f"the store in {self.path} grew, but the disk did not confirm it: {e}") from e
 
+    def copy(self, snapshot: Snapshot, descriptor: int) -> None:
+        """Write what a snapshot shows to a file or pipe: a whole store without free pages. Raises StoreError."""
+        try:
+            self._environment.copyfd(descriptor, compact=True, txn=snapshot.engine_transaction)
+        except lmdb.Error as e:
+            raise StoreError(f"the store in {self.path} could not be copied: {e}") from e
+
     def reader_check(self) -> int:
         """Clear the slots of readers that died; returns how many."""
         return int(self._environment.reader_check())
@@ -153,6 +175,15 @@ class Store:
         self._file.sync_growth()
 
 
+def _open(environment: lmdb.Environment, path: Path, file: DataFile | None) -> dict[str, Any]:
+    version = schema_of(environment)
+    if version is None and file is None:
+        raise StoreError(f"the store in {path} is being made")
+    if version is not None and version > schema.SCHEMA_VERSION:
+        raise StoreError(f"the store in {path} was written by a newer release (schema {version})")
+    return open_databases(environment) if file is None else make_databases(environment, file.make_room)
+
+
 def _found(path: Path) -> None:
     """Make a new store, unless there is one. Raises StoreError."""
     if (path / NAME).exists():
@@ -163,8 +194,7 @@ def _found(path: Path) -> None:
         new.mkdir(mode=0o700)
         environment = _environment(new, sync=False)
         try:
-            databases = _open_databases(environment, create=True)
-            _check_schema(new, environment, databases["meta"], readonly=False)
+            make_databases(environment)
         finally:
             environment.close()
         DataFile(new, 1)  # one sync for all, and for the length
@@ -193,43 +223,43 @@ def _environment(path: Path, *, readonly: bool = False, sync: bool = True) -> lm
         raise StoreError(f"cannot open the store in {path}: {e}") from e
 
 
-def _check_schema(path: Path, environment: lmdb.Environment, meta: Any, *, readonly: bool) -> None:
-    with environment.begin(write=not readonly) as txn:
-        raw = txn.get(_SCHEMA_KEY, db=meta)
-        if raw is None and not readonly:
-            txn.put(_SCHEMA_KEY, str(schema.SCHEMA_VERSION).encode(), db=meta)
-        elif raw is None:
-            raise StoreError(f"the store in {path} is being made")
-        elif int(raw) > schema.SCHEMA_VERSION:
-            raise StoreError(f"the store in {path} was written by a newer release (schema {int(raw)})")
-
-
-def _open_databases(environment: lmdb.Environment, *, create: bool) -> dict[str, Any]:
-    """Every table and index, by name.
-
-    PERF: made in one transaction, so a new store costs one sync and not one for each of them.
-    """
-    if not create:
-        return {name: environment.open_db(name.encode(), create=False) for name in _database_names()}
-    with environment.begin(write=True) as txn:
-        return {name: environment.open_db(name.encode(), txn=txn) for name in _database_names()}
-
-
-def _database_names() -> list[str]:
-    names = ["meta"]
-    for table in schema.TABLES:
-        names.append(table.name)
-        names.extend(index.name for index in table.indexes)
-    assert len(names) == len(set(names)), "two tables or indexes share a name"
-    return names
-
-
-def _lock_writer(path: Path) -> int:
+def lock_writer(path: Path) -> int:
+    """Be the one writer of a store, as long as the descriptor is open. Raises StoreError when there is another."""
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    descriptor = os.open(path / "writer.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path / WRITER_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as e:
         os.close(descriptor)
         raise StoreError(f"another process writes the store in {path}") from e
     return descriptor
+
+
+def lock_out_users(path: Path) -> int:
+    """Keep everybody from opening a store, as long as the descriptor is open. Raises StoreError when it is in use."""
+    descriptor = os.open(path / USE_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(descriptor)
+        raise StoreError(f"another process has the store in {path} open") from e
+    return descriptor
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
+
+
+def _lock_use(path: Path) -> list[int]:
+    """Say that the store is open here: nobody may put another in its place meanwhile."""
+    try:
+        descriptor = os.open(path / USE_LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:  # it is not there, or nobody can write it: then nobody replaces it either
+        return []
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as e:
+        os.close(descriptor)
+        raise StoreError(f"the store in {path} is being replaced") from e
+    return [descriptor]

@@ -17,6 +17,7 @@ import msgspec
 from nova_fast.model.base import Record
 from nova_fast.model.events import Event
 from nova_fast.state import schema
+from nova_fast.state.carry import encode_over
 from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, STEADY_US, Reader
 from nova_fast.state.table import Index, Key, Table
 
@@ -86,7 +87,8 @@ class Transaction(Reader):
         old = None if raw is None else table.decode(raw)
         for index in table.indexes:
             self._reindex(index, primary, old, record)
-        self._write(table.name, primary, _encode(record), raw)
+        encoded = _encode(record) if old is None or raw is None else encode_over(record, old, bytes(raw))
+        self._write(table.name, primary, encoded, raw)
         if table.identity:
             self._bump(IDENTITY_GENERATION)
 

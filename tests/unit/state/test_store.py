@@ -279,7 +279,7 @@ def test_a_founding_that_was_cut_off_is_begun_anew(tmp_path: Path) -> None:
     store = Store.open(tmp_path)
     MemoryStore(store).run(lambda tx: tx.put(tables.FLAVORS, flavor(1)))
     store.close()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.mdb", "lock.mdb", "writer.lock"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data.mdb", "lock.mdb", "use.lock", "writer.lock"]
 
 
 def test_the_file_is_long_enough_before_a_commit_needs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
