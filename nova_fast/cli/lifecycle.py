@@ -50,7 +50,7 @@ class Cloud(msgspec.Struct, frozen=True):
 
 def up(cloud: Cloud, *, foreground: bool = False) -> int:
     """Start the cloud unless it runs; returns the exit code. Raises NovaFastError when it cannot run."""
-    with _exclusive(cloud.config):
+    with exclusive(cloud.config):
         if processes.running(cloud.setting.pid_path):
             return _already_up(cloud)
         _check_rights(cloud.config)
@@ -71,7 +71,7 @@ def up(cloud: Cloud, *, foreground: bool = False) -> int:
 
 def down(cloud: Cloud, *, everything: bool = False) -> int:
     """Stop the daemons; with ``everything`` also guests, networks and our libvirt. Returns the exit code."""
-    with _exclusive(cloud.config):
+    with exclusive(cloud.config):
         stopped = _stop_daemons(cloud)
         say("the daemons are stopped" if stopped else "no daemon was running")
         if not everything:
@@ -171,8 +171,8 @@ def _check_rights(config: Config) -> None:
 
 
 @contextlib.contextmanager
-def _exclusive(config: Config) -> Iterator[None]:
-    """Let one ``up`` or ``down`` run at a time."""
+def exclusive(config: Config) -> Iterator[None]:
+    """Let one ``up``, ``down`` or ``restore`` run at a time."""
     for folder in (config.state_path, config.run_path, config.log_path):
         folder.mkdir(parents=True, exist_ok=True)
     path = config.run_path / "command.lock"
@@ -184,7 +184,7 @@ def _exclusive(config: Config) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise Conflict("another nova-fast up or down is under way") from None
+                    raise Conflict("another nova-fast up, down or restore is under way") from None
                 time.sleep(0.1)
         yield
 

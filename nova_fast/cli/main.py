@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     down = commands.add_parser("down", parents=[common], help="stop the daemons; guests go on running")
     down.add_argument("--all", action="store_true", help="also shut down guests, remove networks, stop our libvirtd")
     commands.add_parser("status", parents=[common], help="show the daemons; exit code 0 only when all are up")
+    _add_store_commands(commands, common)
     for name, text in _HELP.items():
         daemon = commands.add_parser(name, parents=[common], help=text)
         if name == "api":
@@ -82,6 +83,27 @@ def parser() -> argparse.ArgumentParser:
     supervise = commands.add_parser("supervise", parents=[common])  # what `up` runs in the background
     supervise.add_argument("name", choices=("cloud", "libvirt-host"))
     return top
+
+
+def _add_store_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    check = commands.add_parser(
+        "check",
+        parents=[common],
+        help="recount everything in the store; exit code 0 = all agrees, 1 = something does not",
+    )
+    check.add_argument("file", nargs="?", metavar="FILE", help="look at this backup and not at the store")
+    check.add_argument("--json", action="store_true", help="print one JSON document")
+    backup = commands.add_parser(
+        "backup", parents=[common], help="copy the store of a running or stopped cloud to a file"
+    )
+    backup.add_argument("file", metavar="FILE")
+    backup.add_argument("--force", action="store_true", help="replace the file if it is there")
+    restore = commands.add_parser(
+        "restore", parents=[common], help="put a backup in the place of the store; stop the cloud first"
+    )
+    restore.add_argument("file", metavar="FILE")
 
 
 def find_config_file(given: str | None) -> str | None:
@@ -98,6 +120,12 @@ def _run(options: argparse.Namespace, config: Config, config_file: str | None) -
         return _run_daemon(options, config)
     if options.command == "openapi":
         return _print_openapi(options.face)
+    if options.command == "check":
+        from nova_fast.cli.check import check
+
+        return check(config, options.file, as_json=options.json)
+    if options.command in ("backup", "restore"):
+        return _backup_or_restore(options, config)
     from nova_fast.cli import lifecycle
 
     cloud = lifecycle.Cloud(config, config_file)
@@ -111,6 +139,14 @@ def _run(options: argparse.Namespace, config: Config, config_file: str | None) -
     from nova_fast.cli.status import status
 
     return status(cloud)
+
+
+def _backup_or_restore(options: argparse.Namespace, config: Config) -> int:
+    from nova_fast.cli import backups
+
+    if options.command == "backup":
+        return backups.backup(config, Path(options.file), force=options.force)
+    return backups.restore(config, Path(options.file))
 
 
 def _print_openapi(name: str) -> int:

@@ -48,6 +48,14 @@ class Received(msgspec.Struct, frozen=True):
     hash_value: str  # SHA-512, hex
 
 
+def stored_bytes(folder: Path, image_id: str) -> int | None:
+    """How many bytes of an image are there; None when there are none."""
+    try:
+        return (folder / image_id).stat().st_size
+    except OSError:
+        return None
+
+
 class ImageStore:
     """A folder of images, for any number of processes of one machine."""
 

@@ -17,6 +17,7 @@ R = TypeVar("R", bound=Record)
 GENERATION = b"generation"
 IDENTITY_GENERATION = b"identity_generation"
 STEADY_US = b"steady_us"
+NUMBER = b"number:"
 
 
 class Reader:
@@ -144,6 +145,28 @@ class Reader:
     def steady_us(self) -> int:
         """The steady time of the last commit; 0 before the first. See ``nova_fast.conductor.clock``."""
         return self._counter(STEADY_US)
+
+    def counters(self) -> dict[str, int]:
+        """Every number that only grows, by name; those of ``next_number`` begin with ``number:``."""
+        with self._txn.cursor(db=self._meta) as cursor:
+            counted = (GENERATION, IDENTITY_GENERATION)
+            rows = [(bytes(key), bytes(value)) for key, value in cursor]
+            found = {key: value for key, value in rows if key in counted or key.startswith(NUMBER)}
+        return {name.decode(): int.from_bytes(value, "big") for name, value in found.items()}
+
+    # ------------------------------------------------------------------ as it lies there
+    def raw(self, name: str, begin: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Keys and values of a table or index whose keys begin so, undecoded."""
+        return self._walk(name, begin, None, None, False)
+
+    def raw_get(self, name: str, key: bytes) -> bytes | None:
+        """One value of a table or index, undecoded."""
+        value = self._txn.get(key, db=self._databases[name])
+        return None if value is None else bytes(value)
+
+    def raw_size(self, name: str) -> int:
+        """How many entries a table or index has."""
+        return int(self._txn.stat(self._databases[name])["entries"])
 
     def _counter(self, name: bytes) -> int:
         raw = self._txn.get(name, db=self._meta)

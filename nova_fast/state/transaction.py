@@ -18,7 +18,7 @@ from nova_fast.model.base import Record
 from nova_fast.model.events import Event
 from nova_fast.state import schema
 from nova_fast.state.carry import encode_over
-from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, STEADY_US, Reader
+from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, NUMBER, STEADY_US, Reader
 from nova_fast.state.table import Index, Key, Table
 
 R = TypeVar("R", bound=Record)
@@ -76,7 +76,7 @@ class Transaction(Reader):
 
     def next_number(self, name: str) -> int:
         """1, 2, 3, … for each name, without gaps among what is committed."""
-        return self._bump(b"number:" + name.encode())
+        return self._bump(NUMBER + name.encode())
 
     # ------------------------------------------------------------------ writes
     def put(self, table: Table[R], record: R) -> None:

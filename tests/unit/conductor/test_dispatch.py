@@ -10,6 +10,7 @@ import pytest
 from nova_fast.conductor import dispatcher as dispatcher_module
 from nova_fast.conductor import network_sync
 from nova_fast.model.base import Message
+from nova_fast.model.commands.hosts import RemoveHost
 from nova_fast.model.errors import BadRequest, Unavailable
 from nova_fast.model.states import VmState
 from nova_fast.model.tasks import (
@@ -21,9 +22,8 @@ from nova_fast.model.tasks import (
     Selection,
     SpawnGuest,
 )
-from nova_fast.state import schema as tables
 from nova_fast.state.testing import memory_store
-from tests.unit.conductor.player import Cloud
+from tests.unit.conductor.player import ADMIN, Cloud
 from tests.unit.conductor.rig import Hub, Rig
 
 
@@ -47,7 +47,7 @@ def test_a_task_of_a_peer_that_is_away_fails_at_its_deadline(cloud: Cloud, away:
         rig = Rig(cloud, task_timeout_s=0.6)
         del rig.hub.peers[away]
         if away != "scheduler":  # no other host to try
-            cloud.commit(lambda tx: tx.delete(tables.HOSTS, "h2"))
+            cloud.run(RemoveHost(caller=ADMIN, host="h2"))
         async with rig.running():
             server_id = await rig.create()
             took_s = await rig.until(lambda: (s := rig.server(server_id)) is not None and s.vm_state is VmState.ERROR)

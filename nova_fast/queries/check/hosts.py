@@ -1,0 +1,38 @@
+"""What is taken of each host is what the servers with its name take."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from nova_fast.model.hosts import HostUsage, claim_of
+from nova_fast.queries.check.finding import Finding
+from nova_fast.state import schema as tables
+from nova_fast.state.reader import Reader
+from nova_fast.state.verify import find, is_there, readable
+
+
+def hosts(reader: Reader) -> Iterator[Finding]:
+    """Every host and every count of it; servers and counts of hosts that are not there."""
+    taken: dict[str, Counter[str]] = {}
+    for server in readable(reader, tables.SERVERS):
+        if server.host:
+            own = taken.setdefault(server.host, Counter())
+            claim = claim_of(server.flavor)
+            for name in claim.__struct_fields__:
+                own[name] += getattr(claim, name)
+            own["servers"] += 1
+    for host in readable(reader, tables.HOSTS):
+        taken.setdefault(host.name, Counter())
+    for usage in readable(reader, tables.HOST_USAGE):
+        taken.setdefault(usage.host, Counter())
+    for name, own in taken.items():
+        if not is_there(reader, tables.HOSTS, name):
+            yield Finding("hosts", name, f"{own['servers']} servers are on host {name}, which is not there")
+        recorded = find(reader, tables.HOST_USAGE, name) or HostUsage(host=name)
+        for field in recorded.__struct_fields__[1:]:
+            said = getattr(recorded, field)
+            if said != own[field]:
+                yield Finding(
+                    "hosts", name, f"{said} {field} are counted as taken of host {name}, its servers take {own[field]}"
+                )
