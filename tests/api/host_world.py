@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from nova_fast.commands import usage
 from nova_fast.commands.claims import take_host
 from nova_fast.commands.hosts import record_host_report, record_service_report
 from nova_fast.model.flavors import Flavor
@@ -71,5 +72,7 @@ def add_server(cloud: Cloud, owner: Client, host: str, launched_at_us: int = 0) 
             launched_at_us=launched_at_us or tx.now_us,
         )
         server = take_host(tx, server, host)
+        flavor = server.flavor
+        usage.give_back(tx, server.project_id, instances=-1, cores=-flavor.vcpus, ram=-flavor.ram_mib)  # and no limit
         tx.put(tables.SERVERS, server)
         return server

@@ -78,6 +78,7 @@ def test_a_limit_below_what_is_used_needs_force(cloud: Cloud) -> None:
     project_id = cloud.project("p1").id
     with cloud.store.transaction(now_us()) as tx:
         take(tx, project_id, cores=8)
+    cloud.made_up_usage = True
     path = f"/v2.1/os-quota-sets/{project_id}"
     refused = cloud.admin.put("compute", path, json={"quota_set": {"cores": 4}})
     assert refused.status == 400
@@ -119,6 +120,7 @@ def test_limits_show_what_is_used_and_others_to_admins_only(cloud: Cloud) -> Non
     project = cloud.project("p1")
     with cloud.store.transaction(now_us()) as tx:
         take(tx, project.id, cores=3, ram=100, instances=1)
+    cloud.made_up_usage = True
     absolute = project.reader.get("compute", "/v2.1/limits?reserved=False").json["limits"]["absolute"]
     assert (absolute["totalCoresUsed"], absolute["totalRAMUsed"], absolute["totalInstancesUsed"]) == (3, 100, 1)
     other = f"/v2.1/limits?tenant_id={project.id}"

@@ -108,6 +108,12 @@ class Cloud:
     def log(self, daemon: str) -> str:
         return (self.state / "log" / f"{daemon}.log").read_text()
 
+    def check(self) -> None:
+        """Nothing in the store may disagree with anything else, whatever the test did."""
+        if (self.state / "store" / "data.mdb").exists():
+            done = self.nova_fast("check", check=False)
+            assert "everything agrees" in done, done
+
     # ------------------------------------------------------------------ the user
     def environment(self) -> dict[str, str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("OS_")}
@@ -179,6 +185,7 @@ def new_cloud(**compute: Any) -> Iterator[Cloud]:
     cloud = Cloud(folder, next(_numbers), **compute)
     try:
         yield cloud
+        cloud.check()
     finally:
         cloud.nova_fast("down", "--all", check=False)
         kept = os.environ.get("NOVA_FAST_KEEP_TEST_CLOUDS")
