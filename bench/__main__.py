@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-NAMES = ("scheduler", "hub", "cloud")
+NAMES = ("scheduler", "hub", "cloud", "start")
 
 
 def main() -> int:

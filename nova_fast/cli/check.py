@@ -1,8 +1,8 @@
 """``nova-fast check``: recount everything in the store and say what does not agree.
 
-It reads one snapshot, so a running cloud may go on; it changes nothing, and there is no command that repairs. The
-snapshot keeps pages from being used again for as long as it is held: for a cloud of more than a million servers, take
-a backup and check that.
+It reads one snapshot, so a running cloud may go on; it changes nothing, and there is no command that repairs. While a
+snapshot is held no page is used again and the store's file grows with every write: a large store is copied first, which
+takes seconds where counting takes minutes, and the copy is counted.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from nova_fast.state.store import EngineError, Store, StoreError
 from nova_fast.state.verify import find, readable
 
 FINDINGS_MAX = 1000  # kept and told; the others are counted
+COPIED_ABOVE_BYTES = 1 << 30  # about 350,000 servers; 100,000 are 300 MiB and are counted in 17 s
 EXIT_FOUND, EXIT_NOT_CHECKED = 1, 2
 _WITH_FILE = (ImageStatus.ACTIVE, ImageStatus.DEACTIVATED)
 
@@ -48,11 +49,7 @@ def check(config: Config, file: str | None, *, as_json: bool) -> int:
     """Check the store, or a backup. Returns 0 when everything agrees, 1 when not, 2 when it cannot be read."""
     try:
         if file is None:
-            store = Store.open(config.store_path, readonly=True)
-            try:
-                report = examine(store, config.images_path)
-            finally:
-                store.close()
+            report = _check_store(config)
         else:
             with unpacked(Path(file)) as store:
                 report = msgspec.structs.replace(examine(store, None), store=file)
@@ -84,6 +81,37 @@ def examine(store: Store, images: Path | None) -> Report:
         found=count,
         findings=findings,
     )
+
+
+def _check_store(config: Config) -> Report:
+    with contextlib.ExitStack() as stack:
+        store = Store.open(config.store_path, readonly=True)
+        stack.callback(store.close)
+        if (config.store_path / "data.mdb").stat().st_size <= COPIED_ABOVE_BYTES:
+            return examine(store, config.images_path)
+        copy = stack.enter_context(_copied(store, config.state_path))
+        report = examine(copy, None)
+        missing = list(_images_without_bytes(store, config.images_path))
+        return msgspec.structs.replace(
+            report,
+            store=str(store.path),
+            found=report.found + len(missing),
+            findings=(report.findings + missing)[:FINDINGS_MAX],
+        )
+
+
+@contextlib.contextmanager
+def _copied(store: Store, beside: Path) -> Iterator[Store]:
+    """What a store holds now, as a store of its own. Raises StoreError, OSError."""
+    with tempfile.TemporaryDirectory(prefix=".check.", dir=beside) as folder:
+        with store.snapshot() as snapshot, open(Path(folder) / "data.mdb", "wb") as file:
+            store.copy(snapshot, file.fileno())
+        copy = Store.open(Path(folder), readonly=True)
+    # SAFETY: open files stay when their names go, so nothing is left behind however this process ends.
+    try:
+        yield copy
+    finally:
+        copy.close()
 
 
 @contextlib.contextmanager

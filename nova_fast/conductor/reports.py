@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from nova_fast.commands.guests import record_guest_state, record_inventory
 from nova_fast.commands.hosts import record_host_report, record_host_up, record_service_report, record_service_up
@@ -36,6 +37,7 @@ from nova_fast.state.transaction import Transaction
 log = logging.getLogger(__name__)
 
 CONSOLE_TIMEOUT_S = 15
+MISSING_AT_ONCE = 500  # hosts looked at in one transaction
 
 
 class Reports:
@@ -137,24 +139,40 @@ class Reports:
 
         Call it once, when everybody has had the time to come back: from then on the hub tells.
         """
-        there = {name for name, state in self._hub.peers().items() if state.up}
+        self._beside("who has not come back", self._mark_missing())
 
-        def work(tx: Transaction) -> Message:
-            for host in [h for h in tx.scan(tables.HOSTS) if h.up and f"compute@{h.name}" not in there]:
-                log.warning("host %s has not come back", host.name)
-                record_host_up(tx, host.name, False)
-                self._engine.host_down(tx, host.name)
-            for service in [s for s in tx.scan(tables.SERVICES) if s.up and s.name not in there]:
-                if service.name != "conductor":
-                    record_service_up(tx, service.name, False)
-            return Done()
+    async def _mark_missing(self) -> None:
+        """PERF: 10,000 hosts take 0.9 s (bench/bench_start.py's store): in parts, so that no command waits so long."""
+        behind: str | None = ""
+        while behind is not None:
+            there = {name for name, state in self._hub.peers().items() if state.up}
 
-        self._record_beside("who has not come back", work)
+            def work(tx: Transaction, there: set[str] = there) -> Message:
+                nonlocal behind
+                hosts = list(tx.scan(tables.HOSTS, after=behind or None, limit=MISSING_AT_ONCE))
+                behind = hosts[-1].name if len(hosts) == MISSING_AT_ONCE else None
+                for host in hosts:
+                    if host.up and f"compute@{host.name}" not in there:
+                        log.warning("host %s has not come back", host.name)
+                        record_host_up(tx, host.name, False)
+                        self._engine.host_down(tx, host.name)
+                for service in [s for s in tx.scan(tables.SERVICES) if s.up and s.name not in there]:
+                    if service.name != "conductor":
+                        record_service_up(tx, service.name, False)
+                return Done()
+
+            await self._writer.run(work)
 
     def _record_beside(self, what: str, work: Callable[[Transaction], Message]) -> None:
         async def record() -> None:
+            await self._writer.run(work)
+
+        self._beside(what, record())
+
+    def _beside(self, what: str, recording: Coroutine[Any, Any, None]) -> None:
+        async def record() -> None:
             try:
-                await self._writer.run(work)
+                await recording
             except NovaFastError as error:
                 log.warning("%s could not be recorded: %s", what, error)
 

@@ -94,7 +94,12 @@ def test_check_says_that_all_agrees(place: Place, capsys: pytest.CaptureFixture[
     assert (report["found"], report["findings"]) == (0, []) and report["records"] > 10
 
 
-def test_check_tells_what_does_not_agree_and_ends_with_1(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("copied", [False, True])
+def test_check_tells_what_does_not_agree_and_ends_with_1(
+    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, copied: bool
+) -> None:
+    if copied:  # as a large store is
+        monkeypatch.setattr(check, "COPIED_ABOVE_BYTES", 0)
     place.write(lambda made: made.run(lambda tx: tx.delete(tables.USAGES, "a" * 32)))
     assert place.run("check") == 1
     out = capsys.readouterr().out
@@ -103,6 +108,7 @@ def test_check_tells_what_does_not_agree_and_ends_with_1(place: Place, capsys: p
     assert place.run("check", "--json") == 1
     subjects = {finding["subject"] for finding in json.loads(capsys.readouterr().out)["findings"]}
     assert subjects == {"usages", "images"}
+    assert place.names() == {"store"}
 
 
 def test_an_image_that_is_deleted_meanwhile_is_no_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

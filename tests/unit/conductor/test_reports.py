@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from nova_fast.conductor import reports as reports_module
 from nova_fast.conductor.engine import Engine
 from nova_fast.conductor.reports import Reports
 from nova_fast.conductor.writer import Writer
@@ -132,6 +133,19 @@ def test_who_has_not_come_back_since_the_conductor_began_is_down_and_not_waited_
     play(cloud, story, up=("compute@h2",))
     assert (up(cloud, "h1"), up(cloud, "h2")) == (False, True)
     assert cloud.find(server_id) is None
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_many_that_do_not_come_back_are_marked_in_parts(
+    cloud: Cloud, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reports_module, "MISSING_AT_ONCE", at_once)
+
+    async def story(reports: Reports) -> None:
+        reports.missing_are_down()
+
+    play(cloud, story, up=("compute@h1",))
+    assert (up(cloud, "h1"), up(cloud, "h2")) == (True, False)
 
 
 def test_a_host_goes_down_and_comes_back(cloud: Cloud) -> None:
