@@ -63,7 +63,7 @@ def restore(config: Config, file: Path) -> int:
 
 def _restore(file: Path, new: Replacement) -> tuple[Manifest, Path | None]:
     made = unpack_backup(file, new.folder)
-    store = Store.open(new.folder, readonly=True)
+    store = Store.open(new.folder)  # as the conductor would: fills the indexes that an older release did not have
     try:
         report = examine(store, None)
     finally:

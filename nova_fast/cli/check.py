@@ -116,11 +116,14 @@ def _copied(store: Store, beside: Path) -> Iterator[Store]:
 
 @contextlib.contextmanager
 def unpacked(file: Path) -> Iterator[Store]:
-    """The store of a backup, for reading, unpacked beside it for a while. Raises StoreError, OSError."""
+    """The store of a backup, unpacked beside it for a while. Raises StoreError, OSError.
+
+    It is opened for writing, as the conductor would: that fills the indexes that its release did not have.
+    """
     folder = Path(tempfile.mkdtemp(prefix=f".{file.name}.", dir=file.parent))
     try:
         unpack_backup(file, folder / "store")
-        store = Store.open(folder / "store", readonly=True)
+        store = Store.open(folder / "store")
         try:
             yield store
         finally:

@@ -51,6 +51,7 @@ class Replacement:
         if there:
             os.link(self._path / _DATA, self._work / _DATA)
             sync_folder(self._work)
+        _sync_file(self.folder / _DATA)  # whoever checked it may have written to it
         (self._path / "lock.mdb").unlink(missing_ok=True)  # of readers of the old one; nobody has it open
         os.replace(self.folder / _DATA, self._path / _DATA)
         try:
@@ -86,6 +87,14 @@ def replacement(path: Path, stamp: str) -> Iterator[Replacement]:
             yield new
         finally:
             new.tidy()
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _inode(path: Path) -> int | None:

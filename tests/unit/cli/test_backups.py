@@ -1,8 +1,7 @@
-"""``nova-fast check``, ``backup`` and ``restore`` on real stores: what is wrong is told, and changes nothing."""
+"""``nova-fast backup`` and ``restore`` on real stores: what is wrong is told, and changes nothing."""
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -11,13 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import lmdb
 import msgspec
 import pytest
 
 from nova_fast.cli import check
-from nova_fast.cli import main as cli
-from nova_fast.config import Config
 from nova_fast.model.events import HostRemoved
 from nova_fast.model.flavors import Flavor
 from nova_fast.queries.check.recount import recount
@@ -28,124 +24,9 @@ from nova_fast.state.backup import HEAD_BYTES, read_manifest, write_backup
 from nova_fast.state.store import Store, StoreError
 from nova_fast.state.testing import MemoryStore
 from nova_fast.state.transaction import Transaction
-from tests.unit.conductor.player import Cloud
-
-IMAGE_ID = "12345678-0000-4000-8000-000000000000"
+from tests.unit.cli.place import Place
 
 
-class Place:
-    """A state folder with a store in it, and ``nova-fast`` on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.config = Config(state_dir=str(folder / "var"))
-        self.path = self.config.store_path
-        self.file = folder / "backup" / "monday.nfb"
-        self.file.parent.mkdir()
-        self.config_file = folder / "nova-fast.toml"
-        self.config_file.write_text(f'state_dir = "{folder / "var"}"\n')
-
-    def run(self, *arguments: str) -> int:
-        return cli.main([*arguments, "--config", str(self.config_file)])
-
-    def write(self, work: Callable[[MemoryStore], object]) -> None:
-        store = Store.open(self.path)
-        try:
-            work(MemoryStore(store))
-        finally:
-            store.close()
-
-    def flavors(self) -> list[str]:
-        store = Store.open(self.path, readonly=True)
-        try:
-            with store.snapshot() as snapshot:
-                return [flavor.id for flavor in snapshot.scan(tables.FLAVORS)]
-        finally:
-            store.close()
-
-    def add_flavor(self, flavor_id: str) -> None:
-        flavor = Flavor(id=flavor_id, name=flavor_id, vcpus=1, ram_mib=1, disk_gib=1)
-        self.write(lambda made: made.run(lambda tx: tx.put(tables.FLAVORS, flavor)))
-
-    def names(self) -> set[str]:
-        return {path.name for path in self.config.state_path.iterdir()} - {"run", "log"}
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Place:
-    place = Place(tmp_path)
-
-    def furnish(made: MemoryStore) -> None:
-        cloud = Cloud(made)
-        cloud.active()
-        cloud.create()
-
-    place.write(furnish)
-    return place
-
-
-# ---------------------------------------------------------------------- check
-def test_check_says_that_all_agrees(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    (place.config.images_path).mkdir()
-    (place.config.images_path / IMAGE_ID).write_bytes(b"x")
-    assert place.run("check") == 0
-    assert "everything agrees" in capsys.readouterr().out
-    assert place.run("check", "--json") == 0
-    report = json.loads(capsys.readouterr().out)
-    assert (report["found"], report["findings"]) == (0, []) and report["records"] > 10
-
-
-@pytest.mark.parametrize("copied", [False, True])
-def test_check_tells_what_does_not_agree_and_ends_with_1(
-    place: Place, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, copied: bool
-) -> None:
-    if copied:  # as a large store is
-        monkeypatch.setattr(check, "COPIED_ABOVE_BYTES", 0)
-    place.write(lambda made: made.run(lambda tx: tx.delete(tables.USAGES, "a" * 32)))
-    assert place.run("check") == 1
-    out = capsys.readouterr().out
-    assert "is counted to have 0 instances, and has 2" in out
-    assert f"image {IMAGE_ID} is active with 1 bytes, and has no file" in out
-    assert place.run("check", "--json") == 1
-    subjects = {finding["subject"] for finding in json.loads(capsys.readouterr().out)["findings"]}
-    assert subjects == {"usages", "images"}
-    assert place.names() == {"store"}
-
-
-def test_an_image_that_is_deleted_meanwhile_is_no_finding(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = Store.open(place.path)
-    made = MemoryStore(store)
-    looked: list[str] = []
-
-    def stored_bytes(_folder: Path, image_id: str) -> None:
-        if not looked:
-            made.run(lambda tx: tx.delete(tables.IMAGES, image_id))
-        looked.append(image_id)
-
-    monkeypatch.setattr(check, "stored_bytes", stored_bytes)
-    try:
-        assert check.examine(store, place.config.images_path).findings == []
-    finally:
-        store.close()
-    assert looked == [IMAGE_ID]
-
-
-def test_check_of_no_store_ends_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert Place(tmp_path).run("check") == 2
-    assert "cannot check" in capsys.readouterr().err
-
-
-def test_many_findings_are_counted_and_not_all_kept(place: Place, capsys: pytest.CaptureFixture[str]) -> None:
-    with lmdb.open(str(place.path), max_dbs=256, map_size=1 << 30) as environment:
-        with environment.begin(write=True) as txn:
-            database = environment.open_db(b"regions", txn=txn)
-            for number in range(1500):
-                txn.put(b"r%d\0" % number, b"\xc1", db=database)
-    assert place.run("check") == 1
-    out = capsys.readouterr().out
-    assert "… and 500 more" in out and "1501 things do not agree" in out
-
-
-# ---------------------------------------------------------------------- backup
 def test_a_backup_is_right_private_and_says_what_is_not_inside(
     place: Place, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -254,6 +135,24 @@ def test_a_restore_on_a_new_machine_needs_no_store(backed_up: Place, tmp_path: P
     assert other.run("restore", str(backed_up.file)) == 0
     assert other.flavors() == ["1"]
     assert other.names() == {"store"}
+
+
+def test_a_backup_of_an_older_release_gets_the_indexes_it_did_not_have(backed_up: Place, tmp_path: Path) -> None:
+    (tmp_path / "older").mkdir()
+    older = Place(tmp_path / "older")
+    index = tables.FLAVORS_BY_NAME
+    tables.FLAVORS.indexes.remove(index)
+    try:
+        older.add_flavor("from-before")
+        assert older.run("backup", str(older.file)) == 0
+    finally:
+        tables.FLAVORS.indexes.append(index)
+    assert backed_up.run("check", str(older.file)) == 0
+    assert backed_up.run("restore", str(older.file)) == 0
+    store = Store.open(backed_up.path, readonly=True)
+    with store.snapshot() as snapshot:
+        assert snapshot.find(index, "from-before") is not None
+    store.close()
 
 
 def unchanged(place: Place, capsys: pytest.CaptureFixture[str], reason: str) -> None:

@@ -28,6 +28,16 @@ def test_wrong_usage_ends_with_2(arguments: list[str]) -> None:
     assert ended.value.code == 2
 
 
+def test_no_command_repairs() -> None:
+    """Nothing needs it: what does not agree is a defect, and is not to be swept away."""
+    commands = next(action for action in cli.parser()._actions if action.dest == "command").choices
+    assert commands is not None
+    assert set(commands) == {
+        "up", "down", "status", "check", "backup", "restore", "openapi", "version", "supervise",
+        "conductor", "scheduler", "network", "compute", "api",
+    }  # fmt: skip
+
+
 def test_a_wrong_option_in_the_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "c.toml"
     path.write_text("[api]\nidentity_prot = 1\n")
