@@ -6,9 +6,11 @@ tell, and are told. Nobody goes on with what he remembers of the other past.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from nova_fast.cli import processes
+from nova_fast.cli import processes, programs
 
 from .conftest import Cloud, new_cloud, wait_for
 from .rest import Rest
@@ -155,6 +157,62 @@ def test_a_daemon_that_reads_the_store_keeps_it_from_being_replaced(cloud: Cloud
     assert Path(cloud.state / "store" / "data.mdb").stat().st_ino == before
     cloud.down(everything=False)
     assert "is kept" in cloud.nova_fast("restore", str(file))
+
+
+def test_hosts_that_lived_through_a_restore_follow_the_store(cloud: Cloud) -> None:
+    """The compute daemon goes on with its guests: it keeps those the store knows, and destroys the others."""
+    world = World(cloud)
+    kept, lost = world.create("kept"), world.create("lost")
+    assert set(world.settle().values()) == {"ACTIVE"}
+    file = cloud.folder / "backup.nfb"
+    cloud.nova_fast("backup", str(file))
+    world.rest.send("DELETE", "compute", f"/v2.1/servers/{lost}")
+    unknown = world.create("unknown")
+    world.settle()
+
+    pids = cloud.daemons()
+    readers = [name for name in pids if name not in ("compute", "network")]
+    for pid in (supervisor_pid(cloud), *(pids[name] for name in readers)):
+        kill(pid)
+    assert "is kept" in cloud.nova_fast("restore", str(file))
+    with running(cloud, ["conductor", "scheduler", "api"]):
+        wait_for("the API is back", lambda: api_answers(world), SETTLE_TIMEOUT_S)
+        wait_for("the hosts are up", world.hosts_are_up, SETTLE_TIMEOUT_S)
+        gone = f"guest {unknown} belongs to no server of this host and is destroyed"
+        wait_for("the unknown guest is destroyed", lambda: gone in cloud.log("compute"), SETTLE_TIMEOUT_S)
+        wait_for("the lost guest is shown", lambda: world.states().get(lost) == "SHUTOFF", SETTLE_TIMEOUT_S)
+        assert world.settle() == {kept: "ACTIVE", lost: "SHUTOFF"}
+        assert pids["compute"] == cloud.daemons()["compute"] and processes.identify(pids["compute"]) is not None
+        new = world.create("new")
+        assert world.settle()[new] == "ACTIVE"
+        world.delete_all()
+        assert world.check()["findings"] == []
+
+
+@contextlib.contextmanager
+def running(cloud: Cloud, names: list[str]) -> Iterator[None]:
+    """Daemons run by hand, as nova-fast up would, for a while."""
+    started = [
+        subprocess.Popen(
+            programs.own_argv(name, "--config", str(cloud.config)), env=programs.own_environment(),
+            stderr=subprocess.DEVNULL,
+        )
+        for name in names
+    ]  # fmt: skip
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(30)
+
+
+def api_answers(world: World) -> bool:
+    try:
+        return bool(world.states())
+    except (OSError, AssertionError):
+        return False
 
 
 def supervisor_pid(cloud: Cloud) -> int:
