@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from nova_fast.queries.check.events import events
 from nova_fast.queries.check.finding import Finding
 from nova_fast.queries.check.hosts import hosts
+from nova_fast.queries.check.keyed import keyed
 from nova_fast.queries.check.numbers import numbers
 from nova_fast.queries.check.ports import ports
 from nova_fast.queries.check.references import references
@@ -35,6 +36,7 @@ SUBJECTS: tuple[Callable[[Reader], Iterator[Finding]], ...] = (
     workflows,
     events,
     numbers,
+    keyed,
 )
 
 

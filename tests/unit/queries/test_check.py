@@ -15,6 +15,7 @@ import pytest
 from nova_fast.commands import registry
 from nova_fast.model.base import Record
 from nova_fast.model.commands.identity import Bootstrap, CatalogEntry
+from nova_fast.model.keyed import KeyedAnswer
 from nova_fast.model.networks import FixedIp
 from nova_fast.model.servers import Server, UserData
 from nova_fast.model.states import TaskState, VmState
@@ -241,6 +242,13 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "a host is ahead of its networks": (
         lambda w: w.change(tables.HOST_NETWORKS, "h1", applied_generation=99),
         "the networks of host h1 are at 99",
+    ),
+    "a keyed answer is not counted": (
+        lambda w: w.put(
+            tables.KEYED_ANSWERS,
+            KeyedAnswer(id="f" * 32, owner="alice", at_us=1, fingerprint=b"", sealed=b"", result=b""),
+        ),
+        "0 keyed answers are counted for alice, and 1 are kept",
     ),
     "a user is gone": (lambda w: w.delete(tables.USERS, w.first(tables.USERS).id), "names the user .* not there"),
     "a service is gone": (
