@@ -39,6 +39,7 @@ def setting(config: Config) -> supervisor.Setting:
         log_path=config.log_path,
         programs=[Program("virtlogd", (_binary("virtlogd"),), 0), Program("libvirtd", _libvirtd(config), 1)],
         subreaper=True,
+        adopts=True,  # guests write their consoles to virtlogd, which cannot be exchanged under them
     )
 
 
@@ -77,9 +78,13 @@ def ensure(config: Config, config_file: str | None) -> str:
     uri = config.compute.libvirt_uri
     if not local_sockets(uri):
         return f"libvirt at {uri} is not of this machine: left alone"
-    if answers(uri):
+    abandoned = _is_abandoned(config)
+    if answers(uri) and not abandoned:
         return "libvirt runs (started by nova-fast)" if is_ours(config) else "libvirt runs already: left alone"
-    if _SYSTEMD.is_dir():
+    if abandoned:
+        _start_supervisor(config, config_file)
+        _wait_for_supervisor(config)
+    elif _SYSTEMD.is_dir():
         _run_systemctl()
     elif uri != LOCAL_URI:
         raise Unavailable(f"no libvirt answers at {uri}", hint="start it, or set compute.libvirt_uri")
@@ -91,6 +96,22 @@ def ensure(config: Config, config_file: str | None) -> str:
             raise Unavailable("libvirtd does not answer", hint=f"see {config.log_path}/libvirtd.log")
         time.sleep(0.02)
     return "libvirtd started"
+
+
+def _is_abandoned(config: Config) -> bool:
+    """Whether libvirt daemons that we started run without the supervisor that would bring them back."""
+    if is_ours(config) or not (_find("virtlogd") and _find("libvirtd")):
+        return False
+    return bool(supervisor.leftovers(setting(config)))
+
+
+def _wait_for_supervisor(config: Config) -> None:
+    """Until the one that has just been started looks after what was there."""
+    deadline = time.monotonic() + 3 * setting(config).policy.stop_deadline_s
+    while not is_ours(config):
+        if time.monotonic() > deadline:
+            raise Unavailable("libvirtd is not looked after", hint=f"see {config.log_path}/{SETTING_NAME}.log")
+        time.sleep(0.02)
 
 
 def stop(config: Config) -> bool:

@@ -7,7 +7,7 @@ start is due.
 
 Its programs survive ``kill -9`` of the supervisor, on purpose: the cloud goes on serving. Each of them has written its
 own pid file before it became the program, so the next supervisor (or ``nova-fast down``) finds all of them and ends
-them first. The reasons are in ``docs/decisions/supervisor.md``.
+them first, or adopts them where that is what the setting says. The reasons are in ``docs/decisions/supervisor.md``.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ class Policy(msgspec.Struct, frozen=True):
     log_bytes_max: int = 64 << 20  # a log above it is moved to .1
     housekeeping_s: float = 60.0
     status_again_s: float = 1.0  # when the status file could not be written
+    look_s: float = 0.5  # how often to look at programs that were adopted: nobody tells of their end
 
 
 class Setting(msgspec.Struct, frozen=True):
@@ -53,8 +54,9 @@ class Setting(msgspec.Struct, frozen=True):
     run_path: Path
     log_path: Path
     programs: list[Program]
-    subreaper: bool = False  # adopt and reap orphans (QEMU) in place of PID 1
+    subreaper: bool = False  # reap orphans (QEMU) in place of PID 1
     policy: Policy = Policy()
+    adopts: bool = False  # go on with what an earlier supervisor left, in place of ending it
 
     @property
     def pid_path(self) -> Path:
@@ -133,6 +135,7 @@ class _Child:
         self.delay_s = 0.0
         self.restarts = 0
         self.last_exit = ""
+        self.adopted = False  # somebody else's child
 
     def ended(self, why: str, now_s: float, policy: Policy) -> None:
         """Note the end of a life and decide when the next begins."""
@@ -140,6 +143,7 @@ class _Child:
             self.delay_s = 0.0
         self.delay_s = min(max(self.delay_s * 2, policy.first_delay_s), policy.delay_max_s)
         self.identity = None
+        self.adopted = False
         self.last_exit = why
         self.due_mono_s = now_s + self.delay_s
 
@@ -169,8 +173,11 @@ class Supervisor:
         if lock is None:
             log(setting.name, "another supervisor runs here")
             return EXIT_ALREADY_RUNNING
-        for name in stop_leftovers(setting):
-            log(name, "was left by an earlier supervisor: stopped")
+        if setting.adopts:
+            self._adopt()
+        else:
+            for name in stop_leftovers(setting):
+                log(name, "was left by an earlier supervisor: stopped")
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it would hide every end
         self._old_mask = {int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, _WAKING)}
         try:
@@ -196,7 +203,17 @@ class Supervisor:
             return None
         return descriptor
 
+    def _adopt(self) -> None:
+        found = leftovers(self._setting)
+        for child in self._children:
+            child.identity = found.get(child.program.name)
+            if child.identity is not None:
+                child.adopted = True
+                child.started_mono_s, child.started_at_s = time.monotonic(), time.time()
+                log(child.program.name, f"pid {child.identity.pid} was left by an earlier supervisor: adopted")
+
     def _loop(self) -> None:
+        self._write_status()
         housekeeping_s = time.monotonic() + self._policy.housekeeping_s
         while not self._stopping:
             self._start_due()
@@ -207,6 +224,8 @@ class Supervisor:
             due = [child.due_mono_s for child in self._children if child.identity is None]
             if self._status_due:
                 due.append(now_s + self._policy.status_again_s)
+            if any(child.adopted for child in self._children):
+                due.append(now_s + self._policy.look_s)
             event = signal.sigtimedwait(_WAKING, max(0.0, min([housekeeping_s, *due]) - now_s))
             if event is not None and event.si_signo in (signal.SIGTERM, signal.SIGINT):
                 log(self._setting.name, f"{signal.Signals(event.si_signo).name}: stopping")
@@ -266,7 +285,7 @@ class Supervisor:
     def _reap(self) -> bool:
         """Take note of everything that ended; whether one of ours did."""
         by_pid = {child.identity.pid: child for child in self._children if child.identity is not None}
-        ours = False
+        ours = self._look_at_adopted()
         while True:
             try:
                 pid, wait_status = os.waitpid(-1, os.WNOHANG)
@@ -282,6 +301,14 @@ class Supervisor:
             child.ended(why, time.monotonic(), self._policy)
             if not self._stopping:
                 log(child.program.name, f"pid {pid} {why}; next start in {child.delay_s:g} s")
+
+    def _look_at_adopted(self) -> bool:
+        """Take note of the end of programs that are not our children; whether one ended."""
+        ended = [child for child in self._children if child.adopted and not processes.is_alive(child.identity)]
+        for child in ended:
+            child.ended("ended; it was an earlier supervisor's", time.monotonic(), self._policy)
+            log(child.program.name, child.last_exit)
+        return bool(ended)
 
     def _stop(self) -> None:
         """Stop all, the last group first."""

@@ -20,13 +20,17 @@ SEED = "NOVA_FAST_FAULT_SEED"  # set it to have the moments of a run again
 BACK_TIMEOUT_S = 60
 SUPERVISOR = "supervisor"
 LIBVIRTD = "libvirtd"
+LIBVIRT_HOST = "libvirt-host"  # the supervisor of libvirtd, where we started it
 
 
 def seeded() -> random.Random:
     """The random numbers of this run; says their seed."""
     seed = int(os.environ.get(SEED) or time.time_ns() % 1_000_000)
-    print(f"{SEED}={seed}")
+    print(f"{SEED}={seed}")  # noqa: T201 - whoever reads of a failure needs it
     return random.Random(seed)
+
+
+SUPERVISORS = (SUPERVISOR, LIBVIRT_HOST)
 
 
 class Killer:
@@ -47,10 +51,10 @@ class Killer:
             self.kill(victims)
 
     def kill(self, victims: tuple[str, ...]) -> None:
-        """Kill these together. When the supervisor is among them ``nova-fast up`` follows, as at the machine's start."""
+        """Kill these together. If the supervisor is among them ``nova-fast up`` follows, as when a machine starts."""
         before = self.running()
         self.kills.append((time.monotonic(), victims))
-        for name in sorted(victims, key=lambda name: name != SUPERVISOR):  # else it starts the first ones again
+        for name in sorted(victims, key=lambda name: name not in SUPERVISORS):  # else they start the first ones again
             if name in before:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(before[name], signal.SIGKILL)
@@ -73,8 +77,9 @@ class Killer:
         found = dict(_programs(config.run_path / "cloud.json"))
         if supervisor := processes.running(config.run_path / "cloud.pid"):
             found[SUPERVISOR] = supervisor.pid
-        if libvirt_host.is_ours(config):
-            ours = dict(_programs(config.run_path / "libvirt-host.json"))
+        if owner := processes.running(config.run_path / f"{libvirt_host.SETTING_NAME}.pid"):
+            found[LIBVIRT_HOST] = owner.pid
+            ours = dict(_programs(config.run_path / f"{libvirt_host.SETTING_NAME}.json"))
             found |= {name: ours[name] for name in (LIBVIRTD,) if name in ours}
         return found
 

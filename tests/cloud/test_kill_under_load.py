@@ -11,7 +11,6 @@ import http.client
 import random
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,10 +18,9 @@ from typing import Any
 
 import pytest
 
-from nova_fast.state.store import Store
-from tests.lengths import TORTURE, repeats
-from tests.unit.recount import assert_nothing_leaks, assert_nothing_left
+from tests.lengths import repeats
 
+from .census import recount
 from .conftest import Cloud, new_cloud, wait_for
 from .killer import SUPERVISOR, Killer, seeded
 from .load import ACTIONS, User, may_show
@@ -82,7 +80,9 @@ def answers(rest: Rest) -> bool:
 
 
 def settled(rest: Rest) -> bool:
-    return answers(rest) and all(s["OS-EXT-STS:task_state"] is None and s["status"] != "BUILD" for s in all_servers(rest))
+    return answers(rest) and all(
+        s["OS-EXT-STS:task_state"] is None and s["status"] != "BUILD" for s in all_servers(rest)
+    )
 
 
 def results_of(rest: Rest, server_id: str) -> dict[str, tuple[str, str]]:
@@ -95,15 +95,6 @@ def results_of(rest: Rest, server_id: str) -> dict[str, tuple[str, str]]:
             assert event["finish_time"], (server_id, whole)
             found[action["request_id"]] = (event["result"], event.get("details") or "")
     return found
-
-
-def recount(cloud: Cloud, *, nothing_left: bool) -> None:
-    store = Store.open(cloud.state / "store", readonly=True)
-    try:
-        with store.snapshot() as snapshot:
-            (assert_nothing_left if nothing_left else assert_nothing_leaks)(snapshot)
-    finally:
-        store.close()
 
 
 def check_promises(users: list[User], servers: list[dict[str, Any]]) -> None:
@@ -209,10 +200,9 @@ def report(users: list[User], killer: Killer) -> None:
     """What the run was made of."""
     wishes = [wish for user in users for wish in user.wishes]
     servers = [server for user in users for server in user.servers]
-    print(
+    print(  # noqa: T201
         f"{len(killer.kills)} kills; {sum(wish.count for wish in wishes)} servers asked for in {len(wishes)} requests, "
         f"{sum(not wish.accepted for wish in wishes)} of them without an answer; "
         f"{sum(len(server.acts) for server in servers)} actions; "
-        f"{sum(server.deleted != '' for server in servers)} deletions; {sum(user.refused for user in users)} refusals; "
-        f"long: {TORTURE}"
+        f"{sum(server.deleted != '' for server in servers)} deletions; {sum(user.refused for user in users)} refusals"
     )

@@ -760,6 +760,21 @@ def test_what_a_killed_daemon_left_and_nobody_wants_goes(cloud: Cloud) -> None:
     assert namespaces.exists(networks[0].namespace)
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_dhcp_server_that_a_killed_daemon_never_wrote_down_is_not_doubled(cloud: Cloud, wanted: bool) -> None:
+    network = cloud.network(1, cloud.port(1, 83))
+    cloud.apply(cloud.message(network, groups=(default_group(),)))
+    cloud.wait(cloud.backend.close())
+    before = cloud.servers()
+    (cloud.settings.dhcp_dir / f"{network.id}.pid").unlink()
+    cloud.backend = cloud.new_backend()
+    cloud.start()
+    networks = (network,) if wanted else ()
+    assert cloud.apply(cloud.message(*networks, groups=(default_group(),))).failed == {}
+    assert len(before) == 1 and len(cloud.servers()) == len(networks)
+    assert not set(before) & set(cloud.servers())
+
+
 def test_what_was_damaged_from_outside_is_repaired(cloud: Cloud) -> None:
     port = cloud.port(1, 83)
     network = cloud.network(1, port)

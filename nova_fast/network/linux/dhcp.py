@@ -174,6 +174,7 @@ def remove_server(plan: DhcpPlan) -> None:
     pid = running(plan)
     if pid is not None:
         stop(pid)
+    _stop_strays(plan)
     plan.pid_file.unlink(missing_ok=True)
     plan.hosts_file.unlink(missing_ok=True)
 
@@ -227,8 +228,16 @@ def _write_hosts(plan: DhcpPlan) -> None:
     os.replace(draft, plan.hosts_file)
 
 
+def _stop_strays(plan: DhcpPlan) -> None:
+    """Stop what an earlier run started and did not live to see write its pid file."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        if f"--pid-file={plan.pid_file}" in _command_line(int(folder.name)):
+            stop(int(folder.name))
+
+
 def _start(plan: DhcpPlan, namespace: str) -> int:
     """Start dnsmasq, which goes into the background by itself once it serves."""
+    _stop_strays(plan)
     plan.pid_file.unlink(missing_ok=True)
     try:
         with namespaces.visit(namespace):

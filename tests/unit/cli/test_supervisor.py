@@ -194,6 +194,26 @@ def test_programs_survive_kill_9_of_the_supervisor_and_the_next_one_replaces_the
     assert {member.identity for member in before.values()}.isdisjoint({member.identity for member in after.values()})
 
 
+def test_a_supervisor_that_adopts_goes_on_with_what_it_finds_and_brings_it_back(host: Host) -> None:
+    setting = msgspec.structs.replace(host.setting(sleeper("a"), sleeper("b", 1)), adopts=True)
+    first = host.start(setting)
+    before = up(setting)
+    first.kill()
+    first.wait()
+    os.kill(pid_of(before["b"]), signal.SIGKILL)
+    second = host.start(setting)
+    wait_for(lambda: (s := supervisor.read_status(setting)) and s.supervisor.pid == second.pid)
+    after = up(setting)
+    assert after["a"].identity == before["a"].identity
+    assert after["b"].identity != before["b"].identity
+    os.kill(pid_of(after["a"]), signal.SIGKILL)
+    wait_for(lambda: up(setting)["a"].identity not in (None, after["a"].identity))
+    assert up(setting)["a"].restarts == 1
+    second.send_signal(signal.SIGTERM)
+    assert second.wait(DEADLINE_S) == 0
+    assert supervisor.leftovers(setting) == {}
+
+
 def test_a_second_supervisor_gives_way(host: Host) -> None:
     setting = host.setting(sleeper("a"))
     host.start(setting)

@@ -83,6 +83,13 @@ def test_an_image_enters_the_cache_whole_and_readable_for_qemu(host: Host, disk_
     assert host.cached() == [IMAGE_ID]
 
 
+def test_a_copy_under_which_a_process_died_goes_at_the_next_start(host: Host) -> None:
+    host.get(host.image())
+    (host.instances / "_base" / f".{IMAGE_ID}.0123abcd.partial").write_bytes(b"half")
+    host.cache.remove_partial()
+    assert host.cached() == [IMAGE_ID]
+
+
 def test_zeros_of_a_raw_image_take_no_room(host: Host) -> None:
     cached = host.get(host.image("raw", 64 * MIB))
     assert Path(cached.path).stat().st_size == 64 * MIB

@@ -41,7 +41,9 @@ def prepared(cloud: Cloud, action: Action) -> str:
 
 
 def says(cloud: Cloud, server_id: str, state: PowerState, host: str = "h1") -> None:
-    cloud.commit(lambda tx: (record_guest_state(tx, GuestChanged(host=host, server_id=server_id, power_state=state)), Done())[1])
+    cloud.commit(
+        lambda tx: (record_guest_state(tx, GuestChanged(host=host, server_id=server_id, power_state=state)), Done())[1]
+    )
 
 
 @pytest.mark.parametrize(("action", "hard"), list(ACTION_RULES))

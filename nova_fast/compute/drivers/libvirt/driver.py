@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from nova_fast.compute.drivers.base import OnChange
-from nova_fast.compute.drivers.libvirt.binding import Connection
+from nova_fast.compute.drivers.libvirt.binding import UNREACHABLE, Connection
 from nova_fast.compute.drivers.libvirt.disks import GuestFolders
 from nova_fast.compute.drivers.libvirt.domain_xml import DomainSettings
 from nova_fast.compute.drivers.libvirt.domains import Domains
 from nova_fast.compute.drivers.libvirt.file_access import FileAccess, disk_errors, qemu_user
 from nova_fast.compute.drivers.libvirt.host_facts import read_resources, supports_direct_io
 from nova_fast.compute.drivers.libvirt.image_cache import CachedImage, ImageCache
-from nova_fast.compute.drivers.libvirt.locks import ServerLocks
+from nova_fast.compute.drivers.libvirt.locks import Hold, ServerLocks
 from nova_fast.compute.drivers.libvirt.power import PowerActions
 from nova_fast.compute.drivers.libvirt.power_states import power_state
 from nova_fast.compute.drivers.libvirt.session import Session
@@ -40,8 +40,10 @@ DISK_TIMEOUT_S = 120.0
 IMAGE_TIMEOUT_S = 1800.0  # tens of GiB from a slow disk
 DISK_THREADS = 4
 IMAGE_THREADS = 2  # their own, so that a large image keeps nobody from small work
-SPONTANEOUS_PATIENCE = 5  # looks at a guest whose state cannot be read just now
-LOOK_AGAIN_S = 1.0
+LOOK_AGAIN_S = 1.0  # at a guest whose state cannot be read just now; twice as late each time
+LOOK_AGAIN_S_MAX = 30.0
+PATIENCE_S = 60.0  # with a libvirtd that went away under an operation: it comes back by itself
+DO_AGAIN_S = 0.5
 
 
 class LibvirtDriver:
@@ -80,6 +82,7 @@ class LibvirtDriver:
         )
         self._folders = GuestFolders(self._instances, access)
         self._images = ImageCache(self._instances / "_base", access, self._fill_image)
+        await self._on_disk(self._images.remove_partial)
         self._domains = Domains(self._session, self._settings)
         self._power = PowerActions(self._domains, self._remake)
         await self.inventory()
@@ -107,22 +110,37 @@ class LibvirtDriver:
         One that runs, or that ran and has been shut down since, is left as it is. What a spawn left half made is
         removed and made again.
         """
-        async with self._locks.hold(guest.server_id):
-            status = await self._domains.status(guest.server_id)
-            done = await self._on_disk(lambda: self._folders.spawned(guest.server_id))
-            if status is not None and (done or status.active):
-                return await self._settle(guest.server_id)
-            image = await self._images.get(guest.image)
-            await self._domains.remove(guest.server_id)
+        async with self._locks.hold(guest.server_id) as hold:
             try:
-                await self._on_disk(lambda: self._folders.make(guest, image))
-                await self._remake(guest)
-                await self._domains.start(guest.server_id)
-                await self._on_disk(lambda: self._folders.mark_spawned(guest.server_id))
-                return await self._settle(guest.server_id)
+                return await self._patiently(hold, lambda: self._spawn(guest))
             except NovaFastError:
                 await self._clean_up(guest.server_id)
                 raise
+
+    async def _spawn(self, guest: Guest) -> GuestState:
+        status = await self._domains.status(guest.server_id)
+        done = await self._on_disk(lambda: self._folders.spawned(guest.server_id))
+        if status is None or not (done or status.active):
+            image = await self._images.get(guest.image)
+            await self._domains.remove(guest.server_id)
+            await self._on_disk(lambda: self._folders.make(guest, image))
+            await self._remake(guest)
+            await self._domains.start(guest.server_id)
+        if not done:
+            await self._on_disk(lambda: self._folders.mark_spawned(guest.server_id))
+        return await self._settle(guest.server_id)
+
+    async def _patiently(self, hold: Hold, operation: Callable[[], Awaitable[_T]]) -> _T:
+        """Do it again when libvirtd goes away under it, unless somebody more important waits for the server."""
+        give_up_s = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            try:
+                return await operation()
+            except NovaFastError as e:
+                late = asyncio.get_running_loop().time() >= give_up_s
+                if e.code != UNREACHABLE or late or hold.hurry.is_set():
+                    raise
+            await asyncio.sleep(DO_AGAIN_S)
 
     async def _clean_up(self, server_id: str) -> None:
         """After a spawn that failed: leave nothing, as far as can be; the next spawn or destroy removes the rest."""
@@ -135,9 +153,9 @@ class LibvirtDriver:
 
     async def destroy(self, server_id: str, domain_name: str) -> GuestState:
         """Remove domain, saved memory, disks and console log, whichever there are. → NOSTATE."""
-        async with self._locks.hold(server_id, hurry_others=True):
+        async with self._locks.hold(server_id, hurry_others=True) as hold:
             self._reported.pop(server_id, None)
-            await self._domains.remove(server_id)
+            await self._patiently(hold, lambda: self._domains.remove(server_id))
             await self._on_disk(lambda: self._folders.remove(server_id))
             _log.info("removed guest %s of server %s", domain_name, server_id)
             return GuestState(server_id=server_id, power_state=PowerState.NOSTATE)
@@ -148,7 +166,7 @@ class LibvirtDriver:
         hard_reboot = message.action is Action.REBOOT and message.hard
         async with self._locks.hold(server_id, hurry_others=hard_reboot) as hold:
             try:
-                await self._power.perform(message, hold)
+                await self._patiently(hold, lambda: self._power.perform(message, hold))
             finally:
                 self._hint(server_id)  # should it fail half way, what came of it is looked up and reported
             return await self._settle(server_id)
@@ -217,7 +235,8 @@ class LibvirtDriver:
 
     async def _look(self, server_id: str) -> None:
         """Read a guest's state and report it if it is not the one last reported."""
-        for _ in range(SPONTANEOUS_PATIENCE):
+        pause_s = LOOK_AGAIN_S
+        while True:
             async with self._locks.hold(server_id):
                 if server_id not in self._reported:
                     return  # not ours, or not any more, or what a failed spawn leaves
@@ -228,8 +247,8 @@ class LibvirtDriver:
                 else:
                     self._report(GuestState(server_id=server_id, power_state=power_state(status)))
                     return
-            await asyncio.sleep(LOOK_AGAIN_S)
-        _log.warning("gave up looking at guest %s; the next event or reconnection looks again", server_id)
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LOOK_AGAIN_S_MAX)
 
     def _report(self, state: GuestState) -> None:
         if self._reported.get(state.server_id, PowerState.NOSTATE) == state.power_state:

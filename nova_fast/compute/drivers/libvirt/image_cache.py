@@ -54,6 +54,12 @@ class ImageCache:
         self._known: dict[str, CachedImage] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
+    def remove_partial(self) -> None:
+        """Remove the copies under which an earlier process died. Blocks; only before the first ``get``."""
+        with disk_errors("clean the image cache"):
+            for partial in self._folder.glob(".*.partial"):
+                partial.unlink()
+
     async def get(self, image: GuestImage) -> CachedImage:
         """The image, copied in and checked if this host had it not. One fill at a time for each image.
 

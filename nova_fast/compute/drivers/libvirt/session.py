@@ -46,7 +46,9 @@ class Session:
     async def start(self) -> None:
         """Connect, if it is not connected. Raises Unavailable when libvirtd cannot be reached."""
         assert not self._closed
-        if self._connection is None:
+        if self._reconnecting is not None and not self._reconnecting.done():
+            await self._current()  # lost since an earlier start, and on its way back
+        elif self._connection is None:
             await self._open()
 
     async def close(self) -> None:
