@@ -37,6 +37,13 @@ def record_guest_state(tx: Transaction, message: GuestChanged) -> None:
     tx.put(tables.SERVERS, seen)
 
 
+def note_stray(tx: Transaction, host_name: str) -> None:
+    """A guest may be left on a host that could not be asked to remove it, or did not: it is to compare soon."""
+    host = tx.get(tables.HOSTS, host_name)
+    if host is not None and not host.strays:
+        tx.put(tables.HOSTS, msgspec.structs.replace(host, strays=True))
+
+
 def record_inventory(tx: Transaction, inventory: GuestInventory, since_us: int) -> WantedGuests:
     """Take over the states of all guests of a host, and say which belong there.
 
@@ -51,6 +58,9 @@ def record_inventory(tx: Transaction, inventory: GuestInventory, since_us: int) 
     for server in servers:
         if is_news(sequence, server.observed_sequence) if sequence else server.observed_at_us < since_us:
             _observe(tx, server, states.get(server.id, PowerState.NOSTATE), sequence)
+    host = tx.get(tables.HOSTS, inventory.host)
+    if host is not None and host.strays:  # from here on it compares by itself until nothing is left
+        tx.put(tables.HOSTS, msgspec.structs.replace(host, strays=False))
     return WantedGuests(server_ids=tuple(server.id for server in servers))
 
 

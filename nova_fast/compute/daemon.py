@@ -28,6 +28,7 @@ from nova_fast.model.tasks import (
     ConsoleOutput,
     DestroyGuest,
     Guest,
+    HostHeard,
     HostReport,
     PowerGuest,
     ReadConsole,
@@ -86,6 +87,7 @@ class HostDaemon:
         if self._resources is None:
             return
         self._peer.heartbeat = self._report
+        self._peer.on_heard = self._heard
         self._peer.on_connected = lambda _new: self._spawn(self._connected())
         self._peer.handle(SpawnGuest, self._spawn_guest)
         self._peer.handle(DestroyGuest, self._destroy_guest)
@@ -146,6 +148,10 @@ class HostDaemon:
             disk_ratio=compute.disk_allocation_ratio,
             reserved_ram_mib=compute.reserved_ram_mib,
         )
+
+    def _heard(self, answer: Message) -> None:
+        if isinstance(answer, HostHeard) and answer.compare:
+            self._reports.compare()
 
     async def _connected(self) -> None:
         """Make the host known, and compare its guests with the servers."""

@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from nova_fast.commands.guests import note_stray
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action, forget_task
 from nova_fast.conductor.workflows import RECIPES
@@ -150,7 +151,9 @@ class Engine:
         try:
             server = step.begin(tx, server, workflow)
             task = None
-            if not (step.host_finds_out and host_down(tx, server)):
+            if step.host_finds_out and host_down(tx, server):
+                note_stray(tx, server.host)
+            else:
                 task = self._ask(tx, workflow, server, _Question(step.name, step.peer, step.message, step.timeout_s))
             if task is None:
                 step.finish(tx, server, workflow)
@@ -165,6 +168,8 @@ class Engine:
             task = self._ask(tx, workflow, server, question)
             if task is not None:
                 return task, workflow
+        elif step.undo_message is not None:
+            note_stray(tx, server.host)
         step.undo(tx, server, workflow)
         return None, msgspec.structs.replace(workflow, step=workflow.step - 1)
 
@@ -237,8 +242,10 @@ def _failed(tx: Transaction, workflow: Workflow, server: Server, step: Step, fai
     tx.delete(tables.TASKS, workflow.task_id)
     workflow = msgspec.structs.replace(workflow, task_id="")
     if workflow.direction is Direction.UNWIND:
+        note_stray(tx, server.host)
         _undone(tx, workflow, server, step)
     elif step.host_finds_out:
+        note_stray(tx, server.host)
         log.warning("%s did not do %s of %s: %s", server.host, step.name, server.id, failure.message)
         tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, step=workflow.step + 1))
     else:

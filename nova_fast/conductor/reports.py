@@ -23,6 +23,7 @@ from nova_fast.model.tasks import (
     Done,
     GuestChanged,
     GuestInventory,
+    HostHeard,
     HostReport,
     MetadataRequest,
     ReadConsole,
@@ -66,8 +67,7 @@ class Reports:
         _only_own(peer, "compute", message.host)
 
         def work(tx: Transaction) -> Message:
-            record_host_report(tx, message)
-            return Done()
+            return HostHeard(compare=record_host_report(tx, message).strays)
 
         return await self._writer.run(work)
 

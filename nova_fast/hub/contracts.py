@@ -30,6 +30,7 @@ NODE_TO_HUB: tuple[type[Message], ...] = (
 PEER_TO_HUB: tuple[type[Message], ...] = (*NODE_TO_HUB, tasks.ReadServerConsole, *COMMANDS)
 PEER_TO_HUB_REPLIES: tuple[type[Message], ...] = (
     tasks.Done,
+    tasks.HostHeard,
     tasks.WantedGuests,
     tasks.MetadataAnswer,
     tasks.ConsoleOutput,

@@ -65,6 +65,8 @@ class Peer:
         self.counters = Counters()
         #: Makes the heartbeat; None = an empty one.
         self.heartbeat: Callable[[], Message] | None = None
+        #: Called with the answer to each heartbeat that is a message.
+        self.on_heard: Callable[[Message], None] | None = None
         #: Called on every WELCOME; True when the conductor is another process than last time.
         self.on_connected: Callable[[bool], None] | None = None
         #: Called when the conductor cannot be reached any more.
@@ -368,7 +370,8 @@ class Peer:
 
     async def _call_heartbeat(self, heartbeat: Callable[[], Message]) -> None:
         try:
-            await self.call(heartbeat(), timeout_s=self._heartbeat_s)
+            heard = await self.call(heartbeat(), timeout_s=self._heartbeat_s)
+            tell(self.on_heard, heard)
         except NovaFastError as error:
             _log.warning("heartbeat of %s: %s", self.name, error.message)
         except Exception:  # noqa: BLE001 - logged or answered, never fatal to others

@@ -46,6 +46,7 @@ class Host(Record, frozen=True):
     reserved_vcpus: int = 0
     reserved_ram_mib: int = 512
     reserved_disk_gib: int = 0
+    strays: bool = False  # it may have guests that are wanted no more, and is to compare
 
 
 class HostUsage(Record, frozen=True):

@@ -142,8 +142,14 @@ class GuestChanged(Message, frozen=True):
     sequence: int = 0
 
 
+class HostHeard(Message, frozen=True):
+    """The answer to a compute's heartbeat."""
+
+    compare: bool  # the host may have guests that are wanted no more: it is to send its inventory
+
+
 class HostReport(Message, frozen=True):
-    """compute → conductor: the heartbeat. → Done."""
+    """compute → conductor: the heartbeat. → HostHeard."""
 
     host: str
     zone: str
