@@ -8,7 +8,7 @@ VENV_PYTHON := $(VENV)/bin/python
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test torture check format bench bench-quick record-layout clean
+.PHONY: help setup up down test torture simulate check format bench bench-quick record-layout clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +27,9 @@ test: setup ## run all tests
 
 torture: setup ## the long proofs: kill -9, power cuts, full disks, floods, as long as it takes
 	@$(AS_ROOT) env NOVA_FAST_TORTURE=1 $(VENV_PYTHON) -m pytest -m torture
+
+simulate: setup ## play SEEDS seeds of the simulator from FIRST_SEED on
+	@$(VENV_PYTHON) -m tests.simulation --seeds $(or $(SEEDS),400) --first $(or $(FIRST_SEED),0)
 
 check: setup ## format, lint, types, import directions, tidy
 	$(VENV)/bin/ruff format --check .

@@ -301,7 +301,8 @@ class Socket:
         self._polling = False
         if self._told and not self._closed:
             self._network.loop.readable(self._fd)
-            self._network.later(_POLL_S, self._poll)  # it stays readable until it is touched
+            stays = 0.1 if self.process.stopped else _POLL_S  # readable, until somebody touches it
+            self._network.later(stays, self._poll)
 
     def _try(self) -> None:
         if self._closed or self._pipe is not None:
