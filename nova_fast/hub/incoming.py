@@ -159,34 +159,35 @@ class IncomingCalls:
     def running(self) -> int:
         return len(self._running)
 
-    def receive(self, call_id: bytes, deadline_us: int, body: memoryview) -> None:
-        """A CALL frame has come; ``deadline_us`` is of the hub's clock."""
+    def receive(self, call_id: bytes, deadline_us: int, body: memoryview) -> bool:
+        """A CALL frame has come; ``deadline_us`` is of the hub's clock. Whether it could be read."""
         deadline_s = 0.0
         if call_id in self._running:
             self._counters.repeated += 1
-            return
+            return True
         remembered = self._answers.get(call_id)
         if remembered is not None:
             self._counters.repeated += 1
             self._put(remembered[1])
-            return
+            return True
         if deadline_us:
             deadline_s = (deadline_us - self._settings.clock_ahead_us) / 1e6
             if deadline_s <= self._loop.time():
                 self._counters.expired += 1
                 self._refuse(call_id, Unavailable("the call came after its deadline", code="deadline_passed"))
-                return
+                return True
         if len(self._running) >= self._limits.running_calls_max:
             self._refuse(call_id, Unavailable("too many calls are running", code="queue_full", hint="try again"))
-            return
+            return True
         try:
             message = self._decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             self._counters.malformed += 1
             self._refuse(call_id, BadRequest(f"the message cannot be read: {error}", code="malformed_message"))
-            return
+            return False
         self._running.add(call_id)
         self._handlers.dispatch(Incoming(self, message, call_id, deadline_s))
+        return True
 
     def answer(self, call_id: bytes, answer: Message | BaseException) -> None:
         """Send and remember the answer of a running call."""

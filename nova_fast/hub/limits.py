@@ -20,11 +20,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     answers_age_s: float = 600.0
     message_bytes_max: int = 64 << 20
     peers_max: int = 20_000
+    faults_max: int = 64  # frames of one peer that break the rules, between two ticks
+    barred_s: float = 1.0  # a peer that was cut is not let in for so long; doubles each time
+    barred_s_max: float = 30.0
     forget_after_s: float = 3600.0  # a peer that is down for so long is forgotten
     resend_after_s: float = 10.0  # first resend of a call without an answer; doubles each time
     resend_after_s_max: float = 60.0
     hello_retry_s: float = 0.25
-    reopen_after_s: float = 3.0  # without a welcome for so long, the socket is made anew
+    reopen_after_s: float = 3.0  # without a welcome for so long, the socket is made anew; doubles each time
+    reopen_after_s_max: float = 24.0
     linger_ms: int = 200
     event_window: int = 64  # batches a subscriber may leave unacknowledged
     event_batch: int = 256  # events in a batch
@@ -35,6 +39,7 @@ class Counters(msgspec.Struct, kw_only=True):
     """What went wrong without hurting anybody; each only grows."""
 
     malformed: int = 0  # frames dropped because they cannot be read
+    cut: int = 0  # connections cut because their peer broke the rules
     refused: int = 0  # HELLOs and CURVE handshakes refused
     replaced: int = 0  # peers that lost their name to a newer process
     late_answers: int = 0  # answers that nobody waits for any more

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from nova_fast.hub.conduct import Conduct
 from nova_fast.hub.contracts import hub_decoder
 from nova_fast.hub.incoming import Handlers, IncomingCalls, Settings
 from nova_fast.hub.outgoing import OutgoingCalls
@@ -30,7 +31,9 @@ class Link:
     """A peer: its route now, its session, and the calls in both directions."""
 
     __slots__ = (
+        "conduct",
         "decoder",
+        "descriptor",
         "heard_s",
         "incoming",
         "name",
@@ -47,6 +50,8 @@ class Link:
         self.name = name
         self.route: bytes | None = None
         self.session = b""
+        self.descriptor = -1  # of the connection behind the route
+        self.conduct = Conduct(settings.limits)
         self.public = b""  # the key behind the route; empty over ipc
         self.decoder = hub_decoder(name)
         self.replaced: deque[bytes] = deque(maxlen=_REPLACED_MAX)

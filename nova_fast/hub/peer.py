@@ -94,6 +94,8 @@ class Peer:
         self._hello_s = -1.0  # of the loop's clock, when the last HELLO left
         self._heard_s = 0.0
         self._opened_s = 0.0
+        # Not all at one moment, and ever more rarely: else thousands could undo for ever what a busy hub has begun.
+        self._patience_s = self._reopen_after_s = self._limits.reopen_after_s * (1 + self._session[0] / 512)
         self._heartbeat_s = config.heartbeat_s
         self._down_after_s = config.down_after_s
         self._closed = False
@@ -278,6 +280,7 @@ class Peer:
         new_hub = welcome.session != self._hub_session
         self._hub_session = welcome.session
         self._refusal = None
+        self._reopen_after_s = self._patience_s
         self._welcomed = True
         self._heard_s = now_s
         self._outgoing.link_up(welcome.credits, welcome.clock_us)
@@ -354,9 +357,10 @@ class Peer:
             self._incoming.forget_old()
             self._schedule_tick(min(self._heartbeat_s, self._down_after_s / 4))
             return
-        if now_s - self._opened_s > self._limits.reopen_after_s:
+        if now_s - self._opened_s > self._reopen_after_s:
             # A handshake that failed makes ZeroMQ give up for good; the key may have been let in since.
             assert self._fd is not None
+            self._reopen_after_s = min(2 * self._reopen_after_s, self._limits.reopen_after_s_max)
             self._fd.close(0)
             self._open()
         self._hello()

@@ -14,8 +14,10 @@ have it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar, cast
 
 import msgspec
@@ -25,6 +27,7 @@ from nova_fast.config import ConfigError, HubConfig
 from nova_fast.edges import REAL, Context, Edges
 from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
+from nova_fast.hub.conduct import ASIDE_BYTES_MAX, GREETING_PAUSE_S, STRANGER_FRAMES_MAX, TURN_FRAMES, Strangers
 from nova_fast.hub.contracts import ENCODER, is_node_daemon
 from nova_fast.hub.events import EventFeed, EventSource
 from nova_fast.hub.incoming import Handlers, Incoming, RunBatch, Settings, read_answer
@@ -32,7 +35,15 @@ from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.link import Link, PeerState
 from nova_fast.hub.sockets import FdSocket, Sent, send_routed
-from nova_fast.hub.transport import bind_hub, check_address, hub_socket
+from nova_fast.hub.transport import (
+    allow_many_connections,
+    bind_hub,
+    check_address,
+    cut_connection,
+    descriptor_of,
+    hub_socket,
+    pipe_frames_max,
+)
 from nova_fast.model.base import Message
 from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastError, TooLarge, Unavailable
 
@@ -45,6 +56,8 @@ M = TypeVar("M", bound=Message)
 _DONTWAIT = int(zmq.DONTWAIT)
 _RCVMORE = int(zmq.RCVMORE)
 _REFUSALS_LOGGED_MAX = 1000
+_NAME_LOGGED_MAX = 256
+_TICK_LINKS = 64  # PERF: 5,000 links in one go hold the loop for 60 ms
 
 
 class HubServer:
@@ -81,6 +94,11 @@ class HubServer:
         self._refusals: set[tuple[str, str]] = set()
         self._links: dict[str, Link] = {}
         self._routes: dict[bytes, Link] = {}
+        self._strangers = Strangers()
+        self._turn = 0
+        self._aside: deque[Link] = deque()  # who has frames set aside
+        self._aside_max = pipe_frames_max(config, self._limits)
+        self._cut_told = 0
         self._feed: EventFeed | None = None
         self._context: Context | None = None
         self._authenticator: Authenticator | None = None
@@ -105,6 +123,7 @@ class HubServer:
         """Bind and serve. Raises ConfigError when the address cannot be bound."""
         assert self._context is None and not self._closed, "start once"
         self._loop = asyncio.get_running_loop()
+        allow_many_connections()
         self._context = self._edges.new_context()
         try:
             if self._keys is not None and self.address.startswith("tcp://"):
@@ -179,6 +198,8 @@ class HubServer:
     def _drain(self, budget: int) -> bool:
         recv, get, routes = self._recv, self._get, self._routes
         now_s = self._loop.time()
+        turn = self._turn = self._turn + 1
+        self._serve_aside()
         try:
             for _ in range(budget):
                 route = recv(_DONTWAIT)
@@ -189,12 +210,60 @@ class HubServer:
                 frame = recv(_DONTWAIT)
                 if get(_RCVMORE):
                     self._skip_parts()
+                    self._fault(link, len(frame))
                     continue
                 link.heard_s = now_s
-                self._on_frame(link, frame)
+                if link.conduct.has_turn(turn, len(frame)):
+                    self._on_frame(link, frame)
+                else:
+                    self._set_aside(link, frame)
         except zmq.Again:
-            return False
+            return bool(self._aside)
         return True
+
+    def _set_aside(self, link: Link, frame: bytes) -> None:
+        """A peer has had its share of this turn: the others come first."""
+        conduct = link.conduct
+        if not conduct.aside:
+            self._aside.append(link)
+        conduct.set_aside(frame)
+        if len(conduct.aside) > self._aside_max:
+            self._cut(link, "it sends more than its credits allow")
+        elif conduct.aside_bytes > ASIDE_BYTES_MAX:
+            self._on_frame(link, conduct.take_aside())
+
+    def _serve_aside(self) -> None:
+        """Work off what was set aside: a frame of each peer in turn."""
+        waiting = self._aside
+        for _ in range(min(len(waiting), TURN_FRAMES) and TURN_FRAMES):
+            if not waiting:
+                return
+            link = waiting.popleft()
+            conduct = link.conduct
+            if not conduct.aside:
+                continue  # its link is gone
+            frame = conduct.take_aside()
+            if conduct.aside:
+                waiting.append(link)
+            self._on_frame(link, frame)
+
+    def _fault(self, link: Link, frame_bytes: int, frames: int = 1) -> None:
+        """A linked peer broke the rules."""
+        if link.conduct.fault(frame_bytes, frames) and link.route is not None:
+            self._cut(link, "it sends what no peer may send")
+
+    def _cut(self, link: Link, why: str) -> None:
+        """End the connection of a peer that breaks the rules, and bar its name for a while."""
+        assert link.route is not None
+        barred_s = link.conduct.bar(self._loop.time())
+        _log.warning("%s was cut and is barred for %g s: %s", link.name, barred_s, why)
+        self._cut_route(link.route, link.descriptor)
+        self._unlink(link)
+
+    def _cut_route(self, route: bytes, descriptor: int) -> None:
+        self.counters.cut += 1
+        self._strangers.cut(route)
+        cut_connection(descriptor, self.address)
 
     def _skip_parts(self) -> None:
         """A message of several frames is not ours: read to its end, so that the next one starts right."""
@@ -206,10 +275,12 @@ class HubServer:
         parsed = wire.parse(frame)
         if parsed is None:
             self.counters.malformed += 1
+            self._fault(link, len(frame))
             return
         kind, call_id, deadline_us, body = parsed
         if kind == wire.CALL:
-            link.incoming.receive(call_id, deadline_us, body)
+            if not link.incoming.receive(call_id, deadline_us, body):
+                self._fault(link, len(body), 0)  # it may come from a newer release
         elif kind == wire.REPLY:
             link.outgoing.answered(call_id, read_answer(link.decoder, body))
         elif kind != wire.PING:
@@ -217,11 +288,15 @@ class HubServer:
 
     def _on_control(self, link: Link, kind: int, call_id: bytes, body: memoryview) -> None:
         feed = self._feed
+        if kind != wire.EVENTS_ACK:
+            self._fault(link, len(body))  # what an honest peer says now and then
+            if link.route is None:
+                return
         if kind == wire.HELLO:
             hello = wire.read_hello(body)
             if hello is None or hello.name != link.name or hello.session != link.session:
                 self.counters.malformed += 1  # one link is one process under one name
-            else:
+            elif self._loop.time() - link.conduct.greeted_s > GREETING_PAUSE_S:
                 self._welcome(link)
         elif kind == wire.BYE:
             self._unlink(link)
@@ -246,10 +321,20 @@ class HubServer:
 
     def _on_stranger(self, route: bytes) -> None:
         """A message from a route without a Link: a HELLO, or else the question who that is."""
+        if self._strangers.is_cut(route):
+            self._recv(_DONTWAIT)
+            while self._get(_RCVMORE):
+                self._recv(_DONTWAIT)
+            return
         # PERF: only here the frame is taken with its metadata; the key behind a route cannot change while it lives.
         part = self._recv(_DONTWAIT, False)
         if part.more:
             self._skip_parts()
+        heard = self._strangers.heard(route)
+        if heard > STRANGER_FRAMES_MAX:
+            self._cut_route(route, descriptor_of(part))
+            return
+        if part.more:
             return
         frame = part.bytes
         if not frame:  # ZeroMQ's probe: a connection is there
@@ -265,17 +350,21 @@ class HubServer:
         hello = wire.read_hello(body) if kind == wire.HELLO else None
         if hello is None:
             self.counters.malformed += kind == wire.HELLO
-            self._send_route(route, wire.pack(wire.WHO))
+            if heard.bit_count() == 1:  # asked again after 1, 2, 4, 8, … frames
+                self._send_route(route, wire.pack(wire.WHO))
             return
         refusal = self._objection(hello, part)
         if refusal is None:
-            self._admit(route, hello, public_of(part))
+            self._admit(route, hello, part)
             return
         self.counters.refused += 1
-        if (hello.name, refusal.code) not in self._refusals and len(self._refusals) < _REFUSALS_LOGGED_MAX:
-            self._refusals.add((hello.name, refusal.code))
+        known_by = (hello.name[:_NAME_LOGGED_MAX], refusal.code)
+        if known_by not in self._refusals and len(self._refusals) < _REFUSALS_LOGGED_MAX:
+            self._refusals.add(known_by)
             _log.warning("refused a peer: %s", refusal.message)
         self._send_route(route, wire.pack(wire.REFUSED, body=ENCODER.encode(wire.Refused(failure=refusal.failure()))))
+        if refusal.code == "barred":
+            self._cut_route(route, descriptor_of(part))
 
     def _objection(self, hello: wire.Hello, part: zmq.Frame) -> NovaFastError | None:
         """Why this HELLO is refused, or None."""
@@ -296,11 +385,14 @@ class HubServer:
                     code="name_not_allowed",
                     hint="join this node with a token made for it",
                 )
-        if hello.name not in self._links and len(self._links) >= self._limits.peers_max:
+        known = self._links.get(hello.name)
+        if known is not None and known.conduct.is_barred(self._loop.time()):
+            return Unavailable(f"{hello.name} broke the rules of the hub and is barred for a while", code="barred")
+        if known is None and len(self._links) >= self._limits.peers_max:
             return Unavailable("the hub has as many peers as it can hold", code="too_many_peers")
         return None
 
-    def _admit(self, route: bytes, hello: wire.Hello, public: bytes) -> None:
+    def _admit(self, route: bytes, hello: wire.Hello, part: zmq.Frame) -> None:
         link = self._link(hello.name)
         if hello.session in link.replaced:
             self._send_route(route, wire.pack(wire.REPLACED))
@@ -315,7 +407,8 @@ class HubServer:
         self._unlink(link)
         link.session = hello.session
         link.route = route
-        link.public = public
+        link.descriptor = descriptor_of(part)
+        link.public = public_of(part)
         link.up = True
         link.heard_s = self._loop.time()
         self._routes[route] = link
@@ -330,6 +423,7 @@ class HubServer:
             down_after_s=self._config.down_after_s,
             clock_us=int(self._loop.time() * 1e6),
         )
+        link.conduct.greeted_s = self._loop.time()
         link.outbox.put(wire.pack(wire.WELCOME, body=ENCODER.encode(welcome)))
         link.outgoing.link_up(self._config.credits, welcome.clock_us)
 
@@ -346,6 +440,7 @@ class HubServer:
             return
         self._routes.pop(link.route, None)
         link.route = None
+        link.conduct.drop_aside()
         link.outbox.clear()
         link.outgoing.link_down()
         if self._feed is not None:
@@ -384,19 +479,41 @@ class HubServer:
         now_s = self._loop.time()
         was_stalled = now_s - self._tick_due_s > self._config.heartbeat_s
         self._schedule_tick()
-        ping = wire.pack(wire.PING)
-        for link in list(self._links.values()):
-            if was_stalled:
+        self._strangers.forget()
+        if self.counters.cut > self._cut_told:
+            _log.warning("%d connections were cut since the last tick", self.counters.cut - self._cut_told)
+            self._cut_told = self.counters.cut
+        links = list(self._links.values())
+        if was_stalled:
+            for link in links:
                 link.heard_s = now_s  # it was this process that did not listen
-            silent_s = now_s - link.heard_s
-            if (link.up and silent_s > self._config.down_after_s) or not self._may_stay(link):
-                self._unlink(link)
-                self._down(link)
-            elif link.route is not None:
-                link.outbox.offer(ping)
-            elif silent_s > self._limits.forget_after_s and link.idle:
-                del self._links[link.name]
-            link.incoming.forget_old()
+        self._tick_some(iter(links))
+
+    def _tick_some(self, links: Iterator[Link]) -> None:
+        """A tick's work for some links, and for the others in the next turns of the loop."""
+        if self._closed:
+            return
+        now_s = self._loop.time()
+        ping = wire.pack(wire.PING)
+        link = None
+        for link in itertools.islice(links, _TICK_LINKS):
+            self._tick_link(link, now_s, ping)
+        if link is not None:
+            self._loop.call_soon(self._tick_some, links)
+
+    def _tick_link(self, link: Link, now_s: float, ping: bytes) -> None:
+        link.conduct.forgive()
+        link.incoming.forget_old()
+        silent_s = now_s - link.heard_s
+        if (link.up and silent_s > self._config.down_after_s) or not self._may_stay(link):
+            if link.route is not None:
+                cut_connection(link.descriptor, self.address)
+            self._unlink(link)
+            self._down(link)
+        elif link.route is not None:
+            link.outbox.offer(ping)
+        elif silent_s > self._limits.forget_after_s and link.idle:
+            self._links.pop(link.name, None)
 
     def _may_stay(self, link: Link) -> bool:
         """Whether the key behind a link is still on the list."""

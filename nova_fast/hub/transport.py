@@ -1,12 +1,14 @@
 """The options of the two sockets, in one place: addresses, high-water marks, CURVE, and link-level heartbeats.
 
-ZeroMQ's own heartbeats only break links that are dead without saying so (a machine that lost its power), so that
-ZeroMQ connects again; whether a peer is alive is decided by what it says.
+ZeroMQ's own heartbeats are the peers' alone: they break a link that is dead without saying so (a machine that lost its
+power), so that ZeroMQ connects again. Whether a peer is alive the hub decides by what it says, and ends the connection
+of one that says nothing.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import socket as unix
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from nova_fast.hub.limits import Limits
 _IPC_PATH_MAX = 107  # bytes in sockaddr_un, less the final zero
 _BACKLOG = 4096
 _RECONNECT_MS = 50
+_CUT_READS = 16
+_CUT_READ_BYTES = 1 << 18
 _RECONNECT_MS_MAX = 1000
 
 
@@ -35,11 +39,25 @@ def check_address(address: str, *, has_keys: bool) -> None:
         raise ConfigError(f"hub.address: {address!r} is neither ipc://path nor tcp://host:port")
 
 
+def allow_many_connections() -> None:
+    """Each peer takes a file descriptor of this process: raise the limit as far as an ordinary process may.
+
+    The usual soft limit of 1,024 is there for programs that use select(2), which this one does not.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def hub_socket(context: zmq.Context[zmq.Socket[bytes]], config: HubConfig, limits: Limits) -> zmq.Socket[bytes]:
     """A ROUTER that drops nothing silently."""
     socket = context.socket(zmq.ROUTER)
     socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     socket.setsockopt(zmq.BACKLOG, _BACKLOG)
+    # PERF: no heartbeats of ZeroMQ at this end. It ends each of their timers by a walk through all of them:
+    # with 5,000 peers its thread did little else, and did not come to accept those who connected.
+    socket.setsockopt(zmq.TCP_KEEPALIVE, 1)  # ends what never got so far as to have a name
+    socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, max(1, int(config.down_after_s)))
     _set_common(socket, config, limits)
     return socket
 
@@ -88,6 +106,8 @@ def peer_socket(
     socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS_MAX)
     _set_common(socket, config, limits)
+    socket.setsockopt(zmq.HEARTBEAT_IVL, max(1, int(config.heartbeat_s * 1000)))
+    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(1, int(config.down_after_s * 1000)))
     if keys is not None:
         socket.setsockopt(zmq.CURVE_SERVERKEY, keys.server_public)
         socket.setsockopt(zmq.CURVE_PUBLICKEY, keys.public)
@@ -95,13 +115,49 @@ def peer_socket(
     return socket
 
 
+def pipe_frames_max(config: HubConfig, limits: Limits) -> int:
+    """Frames an honest peer can have under way: calls and answers of both directions, resends, a window of events."""
+    return 4 * config.credits + limits.event_window + 64
+
+
+def descriptor_of(part: zmq.Frame) -> int:
+    """The connection by which a frame came; -1 when that cannot be known."""
+    try:
+        return int(part.get(zmq.SRCFD))
+    except zmq.ZMQError:
+        return -1
+
+
+def cut_connection(descriptor: int, address: str) -> None:
+    """End a connection of the hub's socket, and throw away what it has sent.
+
+    ZeroMQ has no call for that. SAFETY: the descriptor belongs to ZeroMQ's thread, which may have closed it, so that it
+    may be another one by now. Only a connection of the hub's own address is touched; the worst that can happen is that
+    another peer has to connect again, which it does by itself and without loss.
+    """
+    if descriptor < 0:
+        return
+    try:
+        connection = unix.socket(fileno=os.dup(descriptor))
+    except OSError:
+        return
+    with connection:
+        try:
+            name = connection.getsockname()
+            ours = name == address.removeprefix("ipc://") if isinstance(name, str) else address.endswith(f":{name[1]}")
+            if not ours:
+                return
+            connection.shutdown(unix.SHUT_RDWR)
+            for _ in range(_CUT_READS):
+                if not connection.recv(_CUT_READ_BYTES, unix.MSG_DONTWAIT):
+                    return
+        except OSError:
+            return
+
+
 def _set_common(socket: zmq.Socket[bytes], config: HubConfig, limits: Limits) -> None:
-    # Calls and answers of both directions, resends, and a window of events fit without the pipe being full.
-    marks = 4 * config.credits + limits.event_window + 64
+    marks = pipe_frames_max(config, limits)
     socket.setsockopt(zmq.SNDHWM, marks)
     socket.setsockopt(zmq.RCVHWM, marks)
     socket.setsockopt(zmq.LINGER, limits.linger_ms)
     socket.setsockopt(zmq.MAXMSGSIZE, limits.message_bytes_max)
-    socket.setsockopt(zmq.HEARTBEAT_IVL, max(1, int(config.heartbeat_s * 1000)))
-    socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(1, int(config.down_after_s * 1000)))
-    socket.setsockopt(zmq.HEARTBEAT_TTL, min(max(100, int(config.down_after_s * 1000)), 6_500_000))

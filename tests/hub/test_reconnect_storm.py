@@ -1,0 +1,53 @@
+"""All peers reconnect at once, to a hub that was killed with calls under way and has come back."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from nova_fast.config import HubConfig
+from tests.hub.scene import Scene
+from tests.lengths import TORTURE, repeats
+
+pytestmark = [pytest.mark.slow, pytest.mark.torture]
+
+CONFIG = HubConfig(heartbeat_s=5.0, down_after_s=20.0)
+PROCESSES = repeats(2, 5)
+PEERS = repeats(500, 5000)
+SUBSCRIBERS = 10  # of each process
+CALLS = 2  # of each peer, under way when the hub dies
+WELCOMED_S_MAX = repeats(10, 20)  # generous, because the machine is shared
+
+
+def crowd_names(process: int) -> list[str]:
+    """Some daemons that read events, and many nodes."""
+    some = [f"api.{process}-{number}" for number in range(SUBSCRIBERS)]
+    return some + [f"compute@{process}-{number}" for number in range(PEERS // PROCESSES - SUBSCRIBERS)]
+
+
+@pytest.mark.parametrize("transport", ["ipc", "tcp"] if TORTURE else ["tcp"])
+def test_all_peers_come_back_to_a_killed_hub_and_every_call_has_one_effect(transport: str) -> None:
+    with Scene(transport, CONFIG) as scene:
+        crowds = [scene.honest(crowd_names(process), SUBSCRIBERS) for process in range(PROCESSES)]
+        assert scene.hub.do("peers_up") == PEERS
+        for _ in range(repeats(1, 10)):
+            before = scene.hub.do("effects")
+            for crowd in crowds:
+                crowd.do("call_all", CALLS)
+            while scene.hub.do("effects") < before + PEERS // 4:
+                time.sleep(0.001)
+            scene.hub.kill()
+            for crowd in crowds:
+                crowd.do("call_all", 1)  # and some that are made while it is away
+            begin = time.monotonic()
+            scene.start_hub()
+            scene.hub.until("are_peers_up", PEERS, timeout_s=WELCOMED_S_MAX)
+            sys.stdout.write(f"{PEERS} peers were welcomed within {time.monotonic() - begin:.2f} s of the start\n")
+            assert scene.hub.do("effects") >= before + PEERS // 4, "a durable effect was forgotten"
+            for crowd in crowds:
+                crowd.until("all_connected", timeout_s=WELCOMED_S_MAX)
+                assert crowd.do("answered", timeout_s=60)
+            assert scene.hub.do("effects") == before + PEERS * (CALLS + 1)
+        scene.assert_nothing_lost()
