@@ -132,6 +132,7 @@ def _new_host(tx: Transaction, report: HostReport) -> Host:
         resources=report.resources,
         created_at_us=tx.now_us,
         reported_at_us=tx.now_us,
+        strays=True,  # nobody knows what it has: it may have been here before, and removed
     )
 
 

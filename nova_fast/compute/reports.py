@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 AGAIN_S = 1.0  # after what failed; twice as late each time
 AGAIN_S_MAX = 30.0
-COMPARE_EVERY_S = 600  # and up to half as much later, each host at its own time
+#: And up to half as much later, each host at its own time. What a hypervisor does after its asker died is found then.
+COMPARE_EVERY_S = 120
 
 #: Asks the conductor. Raises NovaFastError.
 Ask = Callable[[Message], Awaitable[Message]]

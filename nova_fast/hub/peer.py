@@ -63,10 +63,8 @@ class Peer:
         self.name = name
         self.address = address
         self.counters = Counters()
-        #: Makes the heartbeat; None = an empty one.
-        self.heartbeat: Callable[[], Message] | None = None
-        #: Called with the answer to each heartbeat that is a message.
-        self.on_heard: Callable[[Message], None] | None = None
+        self.heartbeat: Callable[[], Message] | None = None  #: Makes the heartbeat; None = an empty one.
+        self.on_heard: Callable[[Message], None] | None = None  #: Called with the answer to such a heartbeat.
         #: Called on every WELCOME; True when the conductor is another process than last time.
         self.on_connected: Callable[[bool], None] | None = None
         #: Called when the conductor cannot be reached any more.

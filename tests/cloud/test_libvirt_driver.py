@@ -17,13 +17,14 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 import uvloop
 
+from nova_fast.compute.drivers.libvirt.binding import UNREACHABLE
 from nova_fast.compute.drivers.libvirt.driver import LibvirtDriver
 from nova_fast.config import ComputeConfig, Config
 from nova_fast.model.errors import Conflict, InternalError, NotFound, Unavailable
@@ -256,6 +257,29 @@ def test_a_lost_connection_comes_back_and_what_happened_meanwhile_is_reported(cl
     assert cloud.changes == [GuestState(server_id=guest.server_id, power_state=PowerState.SHUTDOWN)]
     assert session._connection is not cut
     assert cloud.power(guest, Action.START) is PowerState.RUNNING
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["after it", "before it"])
+def test_an_operation_under_which_libvirtd_goes_away_is_done_again(cloud: Cloud, guest: Guest, done: bool) -> None:
+    start, kill, cuts = cloud.driver._domains.start, cloud.driver._domains.kill, iter(range(2))
+
+    def cut(operation: Callable[[str], Awaitable[None]]) -> Callable[[str], Awaitable[None]]:
+        async def one(server_id: str) -> None:
+            gone = next(cuts, None) is not None
+            if done or not gone:
+                await operation(server_id)
+            if gone:
+                raise Unavailable("libvirt went away", code=UNREACHABLE)
+
+        return one
+
+    cloud.driver._domains.start = cut(start)  # type: ignore[method-assign]
+    assert cloud.spawn(guest).power_state is PowerState.RUNNING
+    process, cuts = qemu_pid(guest), iter(range(2))
+    cloud.driver._domains.kill = cut(kill)  # type: ignore[method-assign]
+    assert cloud.destroy(guest) is PowerState.NOSTATE
+    assert not Path(f"/proc/{process}").exists()
+    assert cloud.states() == {}
 
 
 def test_the_domain_is_made_again_when_libvirt_has_forgotten_it(cloud: Cloud, guest: Guest) -> None:

@@ -183,6 +183,7 @@ def test_programs_survive_kill_9_of_the_supervisor_and_the_next_one_replaces_the
     setting = host.setting(sleeper("a"), sleeper("b", 1))
     first = host.start(setting)
     before = up(setting)
+    wait_for(lambda: len(supervisor.leftovers(setting)) == 2)  # each has written down who it is, before it is a program
     first.kill()
     first.wait()
     assert all(member.is_up for member in before.values())
@@ -198,6 +199,7 @@ def test_a_supervisor_that_adopts_goes_on_with_what_it_finds_and_brings_it_back(
     setting = msgspec.structs.replace(host.setting(sleeper("a"), sleeper("b", 1)), adopts=True)
     first = host.start(setting)
     before = up(setting)
+    wait_for(lambda: len(supervisor.leftovers(setting)) == 2)
     first.kill()
     first.wait()
     os.kill(pid_of(before["b"]), signal.SIGKILL)

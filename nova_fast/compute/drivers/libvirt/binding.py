@@ -178,8 +178,13 @@ class Connection:
         """End the QEMU process of a domain, if it has one."""
         with self._translated("power the guest off"):
             domain = self._domain(server_id)
-            if domain.isActive():
+            if not domain.isActive():
+                return
+            try:
                 domain.destroy()
+            except self._library.libvirtError:
+                if domain.isActive():
+                    raise  # else it went off between the look and the kill
 
     def undefine(self, server_id: str) -> None:
         """Forget a domain with its managed save, snapshots, checkpoints and NVRAM."""
@@ -218,10 +223,12 @@ class Connection:
         return self._connection.lookupByUUIDString(server_id)
 
     def _status(self, domain: Any) -> DomainStatus:
+        state, reason = domain.state()
         return DomainStatus(
             server_id=domain.UUIDString(),
             name=domain.name(),
-            state=DomainState(domain.state()[0]),
+            state=DomainState(state),
+            starting=state == DomainState.PAUSED and reason == self._library.VIR_DOMAIN_PAUSED_STARTING_UP,
             saved=bool(domain.hasManagedSaveImage(0)),
             instances_dir=self._instances_dir(domain),
         )

@@ -6,6 +6,7 @@ never touched.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 import msgspec
@@ -14,12 +15,14 @@ from nova_fast.compute.drivers.libvirt.binding import NAME_TAKEN, Connection
 from nova_fast.compute.drivers.libvirt.domain_xml import Disk, DomainSettings, domain_xml
 from nova_fast.compute.drivers.libvirt.power_states import DomainStatus
 from nova_fast.compute.drivers.libvirt.session import Session
-from nova_fast.model.errors import Conflict, NotFound
+from nova_fast.model.errors import Conflict, NotFound, Unavailable
 from nova_fast.model.tasks import Guest
 
 _log = logging.getLogger(__name__)
 
 START_TIMEOUT_S = 120.0
+HALF_STARTED_TIMEOUT_S = 30.0
+POLL_S = 0.1
 SAVE_TIMEOUT_S = 600.0  # the guest's whole memory goes to disk
 
 
@@ -36,13 +39,26 @@ class Domains:
         return [status for status in statuses if status.instances_dir == self._settings.instances_dir]
 
     async def status(self, server_id: str) -> DomainStatus | None:
-        """Our domain for a server, or None. Raises Conflict when somebody else's domain has its UUID."""
-        status = await self._session.call(lambda connection: connection.status(server_id))
-        if status is not None and status.instances_dir != self._settings.instances_dir:
-            raise Conflict(
-                f"A domain that is not ours has the UUID {server_id}.", hint=f"Look at virsh dominfo {server_id}."
-            )
-        return status
+        """Our domain for a server, or None. Raises Conflict when somebody else's domain has its UUID.
+
+        Only who starts it holds the server; so one that is found half started is one whose start libvirtd did not live
+        to finish. It ends such a domain as soon as it has looked at it, and until then is waited for.
+        """
+        loop = asyncio.get_running_loop()
+        late_s = loop.time() + HALF_STARTED_TIMEOUT_S
+        while True:
+            status = await self._session.call(lambda connection: connection.status(server_id))
+            if status is None:
+                return None
+            if status.instances_dir != self._settings.instances_dir:
+                raise Conflict(
+                    f"A domain that is not ours has the UUID {server_id}.", hint=f"Look at virsh dominfo {server_id}."
+                )
+            if not status.starting:
+                return status
+            if loop.time() > late_s:
+                raise Unavailable(f"The guest of {server_id} has been starting for {HALF_STARTED_TIMEOUT_S:g} s.")
+            await asyncio.sleep(POLL_S)
 
     async def existing(self, server_id: str) -> DomainStatus:
         """Our domain for a server. Raises NotFound."""

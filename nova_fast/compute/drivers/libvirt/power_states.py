@@ -45,6 +45,7 @@ class DomainStatus(msgspec.Struct, frozen=True, kw_only=True):
     state: DomainState
     saved: bool  # its memory is in a managed save file
     instances_dir: str | None  # from our own metadata; None = the domain is not ours
+    starting: bool = False  # it has QEMU, but has not been started to the end
 
     @property
     def active(self) -> bool:
