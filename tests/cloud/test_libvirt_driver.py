@@ -24,8 +24,9 @@ import msgspec
 import pytest
 import uvloop
 
-from nova_fast.compute.drivers.libvirt.binding import UNREACHABLE
+from nova_fast.compute.drivers.libvirt.binding import UNREACHABLE, Connection
 from nova_fast.compute.drivers.libvirt.driver import LibvirtDriver
+from nova_fast.compute.drivers.libvirt.power_states import DomainState, DomainStatus
 from nova_fast.config import ComputeConfig, Config
 from nova_fast.model.errors import Conflict, InternalError, NotFound, Unavailable
 from nova_fast.model.states import Action, PowerState
@@ -280,6 +281,26 @@ def test_an_operation_under_which_libvirtd_goes_away_is_done_again(cloud: Cloud,
     assert cloud.destroy(guest) is PowerState.NOSTATE
     assert not Path(f"/proc/{process}").exists()
     assert cloud.states() == {}
+
+
+def test_a_start_that_libvirtd_did_not_live_to_finish_is_waited_for_and_made_again(
+    cloud: Cloud, guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, status_of = iter(range(3)), Connection.status
+
+    def status(connection: Connection, server_id: str) -> DomainStatus | None:
+        if next(looks, None) is None:
+            return status_of(connection, server_id)
+        instances = str(cloud.config.instances_path)
+        state = DomainState.PAUSED  # with the reason that libvirt gives it then
+        return DomainStatus(
+            server_id=server_id, name="half", state=state, saved=False, instances_dir=instances, starting=True
+        )
+
+    monkeypatch.setattr(Connection, "status", status)
+    assert cloud.spawn(guest).power_state is PowerState.RUNNING
+    assert next(looks, None) is None
+    assert qemu_pid(guest)
 
 
 def test_the_domain_is_made_again_when_libvirt_has_forgotten_it(cloud: Cloud, guest: Guest) -> None:
