@@ -16,11 +16,10 @@ from collections import deque
 from nova_fast.hub.limits import Limits
 
 #: Frames of one peer that are worked off in one turn of the loop; and as many again of all that is set aside.
-# PERF: 16 keeps a turn under 1 ms; more gains nothing (bench_hub.py: hub_rpc_64_in_flight, hub_flood_p99_ratio).
 TURN_FRAMES = 16
 STRANGER_FRAMES_MAX = 32  # of a connection that does not say who it is, between two ticks
 ASIDE_BYTES_MAX = 32 << 20  # set aside for one peer; above it the oldest is worked off whoever waits
-GREETING_PAUSE_S = 0.02  # between two WELCOMEs to one link
+GREETING_PAUSE_S = 0.5  # between two WELCOMEs to one link: each makes the peer send again what it waits for
 _FORGOTTEN_AFTER = 10
 _FRAME_BYTES_SHIFT = 16  # every 64 KiB of a frame count like one more frame
 

@@ -23,7 +23,7 @@ from nova_fast.model.events import Event, HostRemoved
 from nova_fast.model.tasks import ConsoleOutput, MetadataAnswer, MetadataRequest, ReadConsole
 from tests.hub.hub_host import Place
 
-CALL_TIMEOUT_S = 30.0
+CALL_TIMEOUT_S = 100.0
 
 
 _SOCKETS_MAX = 10_000

@@ -77,7 +77,7 @@ class Scene:
     def assert_nothing_lost(self, timeout_s: float = 30.0) -> int:
         """Every call of every honest peer: one effect, one answer; every subscriber: all effects in order."""
         for crowd in self._crowds:
-            assert crowd.do("answered", timeout_s=60), "calls are still under way"
+            assert crowd.do("answered", timeout_s=110), "calls are still under way"
         effects = read_effects(self.place)
         names = [effect.hex() for effect in effects]
         made: list[bytes] = []

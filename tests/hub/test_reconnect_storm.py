@@ -18,7 +18,7 @@ PROCESSES = repeats(2, 5)
 PEERS = repeats(500, 5000)
 SUBSCRIBERS = 10  # of each process
 CALLS = 2  # of each peer, under way when the hub dies
-WELCOMED_S_MAX = repeats(10, 20)  # generous, because the machine is shared
+WELCOMED_S_MAX = repeats(10, 60)  # generous, because the machine is shared
 
 
 def crowd_names(process: int) -> list[str]:
@@ -32,7 +32,7 @@ def test_all_peers_come_back_to_a_killed_hub_and_every_call_has_one_effect(trans
     with Scene(transport, CONFIG) as scene:
         crowds = [scene.honest(crowd_names(process), SUBSCRIBERS) for process in range(PROCESSES)]
         assert scene.hub.do("peers_up") == PEERS
-        for _ in range(repeats(1, 10)):
+        for _ in range(repeats(1, 3)):
             before = scene.hub.do("effects")
             for crowd in crowds:
                 crowd.do("call_all", CALLS)
@@ -48,6 +48,6 @@ def test_all_peers_come_back_to_a_killed_hub_and_every_call_has_one_effect(trans
             assert scene.hub.do("effects") >= before + PEERS // 4, "a durable effect was forgotten"
             for crowd in crowds:
                 crowd.until("all_connected", timeout_s=WELCOMED_S_MAX)
-                assert crowd.do("answered", timeout_s=60)
+                assert crowd.do("answered", timeout_s=110)
             assert scene.hub.do("effects") == before + PEERS * (CALLS + 1)
         scene.assert_nothing_lost()
