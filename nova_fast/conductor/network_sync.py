@@ -54,6 +54,7 @@ class _Host(msgspec.Struct):
     dirty: bool = False
     session: int = 0  # grows with each process of its daemon
     applied: int = -1  # by the daemon that is connected now
+    unrecorded: bool = False  # the store does not know of that yet
     waiting: list[Task] = msgspec.field(default_factory=list)
     failed: dict[str, str] = msgspec.field(default_factory=dict)
     trouble: str = ""  # what was last logged
@@ -101,6 +102,7 @@ class NetworkSync:
         host = self._hosts.setdefault(name, _Host())
         host.session += 1
         host.applied = -1
+        host.unrecorded = False
         self.touch(name)
 
     def touch(self, name: str) -> None:
@@ -128,7 +130,7 @@ class NetworkSync:
                     continue
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_S_MAX)
-                host.dirty = host.dirty or bool(host.waiting) or bool(host.failed)
+                host.dirty = host.dirty or bool(host.waiting) or bool(host.failed) or host.unrecorded
         finally:
             host.busy = False
 
@@ -137,7 +139,7 @@ class NetworkSync:
         with self._store.snapshot() as snapshot:
             wanted = wanted_networks(snapshot, name)
         if host.applied >= wanted.generation and not host.failed:
-            return True
+            return not host.unrecorded or await self._note(name, host)
         session = host.session
         try:
             applied = await self._hub.call(f"network@{name}", wanted, timeout_s=APPLY_TIMEOUT_S)
@@ -151,11 +153,12 @@ class NetworkSync:
         host.applied = applied.generation
         host.failed = applied.failed
         _tell(name, host, "; ".join(f"network {network}: {why}" for network, why in sorted(applied.failed.items())))
-        if not applied.failed:
-            await self._note(name, applied.generation)
-        return not applied.failed
+        return not applied.failed and await self._note(name, host)
 
-    async def _note(self, name: str, generation: int) -> None:
+    async def _note(self, name: str, host: _Host) -> bool:
+        """Record what has been applied; whether that could be done."""
+        generation, host.unrecorded = host.applied, True
+
         def work(tx: Transaction) -> Message:
             record_applied(tx, name, generation)
             return Done()
@@ -164,6 +167,9 @@ class NetworkSync:
             await self._record(work)
         except NovaFastError as error:
             log.warning("the applied networks of %s could not be recorded: %s", name, error)
+            return False
+        host.unrecorded = False
+        return True
 
     # ------------------------------------------------------------------ who waits
     def _settle(self, host: _Host) -> None:
