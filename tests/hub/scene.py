@@ -24,11 +24,13 @@ from tests.hub.attackers import Attacker
 from tests.hub.honest import Honest
 from tests.hub.hub_host import HubHost, new_place, read_effects
 from tests.hub.remote import Remote
+from tests.lengths import TORTURE
 
 CONFIG = HubConfig(heartbeat_s=0.5, down_after_s=2.0)
 CALLS_PER_S = 800
 ATTACKER_NICE = 19  # the processors are the attacker's too; what is asked here is what the hub does with its own time
 RATIO_MAX = 2.0
+STARVED_MS = 250.0  # nobody who gets his turn waits so long
 NOISE_MS = 4.0  # what a shared machine takes from a quiet slice's p99 now and then; less cannot be told from it
 
 
@@ -124,6 +126,8 @@ class Slices:
         quiet = [f"{value:.2f}" for value in self.quiet_ms]
         disturbed = [f"{value:.2f}" for value in self.disturbed_ms]
         bound_ms = RATIO_MAX * max(statistics.median(self.quiet_ms), NOISE_MS)
+        if not TORTURE:  # a few slices of a machine that does other things too: only starvation can be told from noise
+            bound_ms = max(bound_ms, STARVED_MS)
         shown = f"p99 in ms, quiet: {quiet}, disturbed: {disturbed}, median ratio {self.median_ratio:.2f}"
         sys.stdout.write(shown + "\n")
         assert min(self.disturbed_ms) <= bound_ms, shown
