@@ -16,7 +16,7 @@ from tests.lengths import repeats
 from tests.simulation.mistakes import MISTAKES, Mistake, first_finding
 
 ROOT = Path(__file__).resolve().parents[2]
-TIMEOUT_S = repeats(420, 40_000)
+TIMEOUT_S = repeats(1200, 40_000)
 
 ALWAYS = 300  # seeds, from 0 on
 #: seed → what it found when it was first played. A seed tells another story once the code has changed; these stay as
