@@ -11,6 +11,7 @@ import pytest
 from nova_fast.commands import claims
 from nova_fast.commands import ports as port_commands
 from nova_fast.commands import servers as server_commands
+from nova_fast.compute.reports import GuestReports
 from nova_fast.conductor import engine, writer
 from nova_fast.conductor.dispatcher import Dispatcher
 from nova_fast.conductor.workflows import create_server, delete_server
@@ -70,9 +71,12 @@ def a_claim_is_not_given_back(patch: Patch) -> None:
     _step(patch, create_server.CREATE_SERVER, "schedule", undo=lambda tx, server, workflow: server)
 
 
-def a_guest_is_not_destroyed_when_its_creation_fails(patch: Patch) -> None:
+def a_guest_too_many_is_left(patch: Patch) -> None:
+    async def leave(self: Any, server_id: str) -> bool:
+        return True
+
     _step(patch, create_server.CREATE_SERVER, "spawn", undo_message=None)
-    patch.setattr(engine, "note_stray", lambda tx, host: None)
+    patch.setattr(GuestReports, "_remove", leave)
 
 
 def a_deletion_forgets_the_quota(patch: Patch) -> None:
@@ -167,7 +171,7 @@ MISTAKES: list[Mistake] = [
     a_command_is_not_remembered,
     an_answer_is_dropped,
     a_claim_is_not_given_back,
-    a_guest_is_not_destroyed_when_its_creation_fails,
+    a_guest_too_many_is_left,
     a_deletion_forgets_the_quota,
     a_deletion_forgets_the_ports,
     a_host_is_counted_twice,
