@@ -7,16 +7,15 @@ slow one holds nothing in memory: it just lags. A subscriber that lags behind wh
 
 A batch always holds whole generations, so the position after a batch is one number.
 
-A frame that is lost stops nothing: with each heartbeat the subscriber says again how far it is, and the hub sends again
-what it has waited for too long; a subscription whose first batch does not come (there always is one, be it empty) is
-asked for again.
+A frame that is lost stops nothing: with each heartbeat the subscriber says again how far it is, and the hub makes it ask
+again when that has not changed for too long; a subscription whose first batch does not come (there always is one, be it
+empty) is asked for again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -51,7 +50,7 @@ class EventSource(Protocol):
 
 
 class _Subscription:
-    __slots__ = ("acknowledged", "behind", "cursor", "idle", "moved_s", "number", "outbox", "sent")
+    __slots__ = ("acknowledged", "cursor", "idle", "moved_s", "number", "outbox", "sent")
 
     def __init__(self, number: int, cursor: int, outbox: Outbox, now_s: float) -> None:
         self.number = number
@@ -59,32 +58,25 @@ class _Subscription:
         self.outbox = outbox
         self.sent = 0  # batches
         self.acknowledged = 0
-        self.behind: deque[int] = deque()  # where the cursor was before each batch that is not acknowledged
         self.moved_s = now_s  # when a batch was last acknowledged, or sent after all were
         self.idle = False  # the source had nothing more
 
     def sent_to(self, position: int, now_s: float) -> None:
         """A batch has left."""
-        if not self.behind:
+        if self.sent == self.acknowledged:
             self.moved_s = now_s
-        self.behind.append(self.cursor)
         self.sent += 1
         self.cursor = position
 
     def heard(self, batch: int, now_s: float) -> None:
         """Batches up to this one have been handled."""
-        for _ in range(batch - self.acknowledged):
-            self.behind.popleft()
         self.acknowledged = batch
         self.moved_s = now_s
 
-    def rewind(self, now_s: float) -> None:
-        """Send again all that is not acknowledged, under the same numbers."""
-        self.cursor = self.behind[0]
-        self.behind.clear()
-        self.sent = self.acknowledged
+    def shake(self, now_s: float) -> None:
+        """Something was lost: a batch that is out of order makes the subscriber ask again from where it is."""
         self.moved_s = now_s
-        self.idle = False
+        self.outbox.offer(wire.pack(wire.EVENTS, wire.pack_numbers(self.number, self.sent + 2), 0, _NOTHING))
 
 
 class EventFeed:
@@ -116,8 +108,8 @@ class EventFeed:
         now_s = self._loop.time()
         if batch > subscription.acknowledged:
             subscription.heard(batch, now_s)
-        elif subscription.behind and now_s - subscription.moved_s > self._limits.resend_after_s:
-            subscription.rewind(now_s)
+        elif subscription.sent > batch and now_s - subscription.moved_s > self._limits.resend_after_s:
+            subscription.shake(now_s)
         if not subscription.idle:
             self._schedule()
 

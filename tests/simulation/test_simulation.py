@@ -32,6 +32,7 @@ REGRESSIONS = {
     55: "a task recorded before the conductor's clock was set back waited for a day",
     73: "a server whose deletion had been accepted was brought back to life by a hard reboot",
     99: "a repeated command whose answer is that it is done was an internal error",
+    1432: "events were numbered anew when they were sent again, and a watcher passed over some",
     1195: "networks that were applied while the disk was full were never recorded as applied",
 }
 
