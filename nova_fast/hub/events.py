@@ -7,9 +7,9 @@ slow one holds nothing in memory: it just lags. A subscriber that lags behind wh
 
 A batch always holds whole generations, so the position after a batch is one number.
 
-A frame that is lost stops nothing: with each heartbeat the subscriber says again how far it is, and the hub makes it ask
-again when that has not changed for too long; a subscription whose first batch does not come (there always is one, be it
-empty) is asked for again.
+A frame that is lost stops nothing: with each heartbeat the subscriber says again how far it is, and the hub makes it
+ask again when that has not changed for too long; a subscription whose first batch does not come (there always is one,
+be it empty) is asked for again.
 """
 
 from __future__ import annotations
