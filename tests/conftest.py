@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from functools import cache
 
@@ -35,6 +36,11 @@ def _lacks_qemu() -> str:
     wanted = ("qemu-system-x86_64", "qemu-img", "libvirtd", "virtlogd")
     lacking = [tool for tool in wanted if shutil.which(tool, path=os.environ["PATH"] + ":/usr/sbin:/sbin") is None]
     return f"needs {', '.join(lacking)}" if lacking else _lacks_root()
+
+
+def pytest_configure() -> None:
+    """Whoever ends a run (``timeout``, a CI that stops) ends the clouds of its tests with it: fixtures still finish."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 _PROBES = {"needs_root": _lacks_root, "needs_netadmin": _lacks_netadmin, "needs_qemu": _lacks_qemu}
