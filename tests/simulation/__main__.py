@@ -13,6 +13,7 @@ import os
 import sys
 import time
 
+from .cloud import furniture
 from .run import Verdict, play
 
 CHUNK = 8
@@ -56,6 +57,7 @@ def _many(options: argparse.Namespace) -> int:
     start_s = time.monotonic()
     passed, failed, commits, answers, slowest = 0, 0, 0, 0, 0.0
     seeds = range(options.first, options.first + options.seeds)
+    furniture()  # made once, before the processes part
     with multiprocessing.get_context("fork").Pool(options.jobs, initializer=_be_quick) as pool:
         for verdict in pool.imap_unordered(play, seeds, chunksize=CHUNK):
             commits += verdict.commits

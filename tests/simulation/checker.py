@@ -48,7 +48,6 @@ class Checker:
         self._dull = {id(cloud.disk.store._databases[name]) for name in _DULL}
         self._task_since: dict[str, tuple[float, float]] = {}  # task → (first seen, idle time until then)
         self._unable_s = 0.0
-        self._watched: dict[str, int] = {}
         cloud.disk.on_commit = self.after_commit
         cloud.on_event = self._event
         cloud.on_gap = lambda name: self.say(f"{name} missed events")

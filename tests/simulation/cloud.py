@@ -7,6 +7,7 @@ supervisor would.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import functools
 import logging
 import random
@@ -66,6 +67,7 @@ def furniture() -> Furniture:
     """A founded store, made once for all seeds of this process and copied for each."""
     load_all()
     folder = Path(tempfile.mkdtemp(prefix="nf-sim-base-", dir=FOLDERS))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     rng = random.Random(0)
     store = Store.open(folder / "store")
     with store.transaction(EPOCH_US - 1_000_000, rng.randbytes) as tx:

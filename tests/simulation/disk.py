@@ -20,7 +20,7 @@ from nova_fast.model.errors import Unavailable
 from nova_fast.state.store import Snapshot, Store, StoreError
 from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
-from .loop import Process, SimLoop
+from .loop import SimLoop
 
 SYNC_S = 0.002
 
@@ -123,7 +123,6 @@ class SimBatches:
         self._serve_batch = serve
         self._batch_max = batch_max
         self._queue: deque[Any] = deque()
-        self._process: Process = SimLoop.current()
         self._busy = False
         self._started = False
 
