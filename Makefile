@@ -7,6 +7,9 @@ VENV_PYTHON := $(VENV)/bin/python
 # The cloud makes bridges, namespaces and virtual machines: that takes root.
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
+# Tests of one process that need no cloud and no clock: two at a time.
+ALONE := tests/unit tests/api
+
 .DEFAULT_GOAL := help
 .PHONY: help setup up down test torture simulate check format bench bench-quick record-layout clean
 
@@ -23,7 +26,8 @@ down: ## stop everything and leave nothing but var/
 	@if [ -x $(VENV)/bin/nova-fast ]; then $(AS_ROOT) $(VENV)/bin/nova-fast down --all; else echo "there is no $(VENV): nothing of ours can be running"; fi
 
 test: setup ## run all tests
-	@$(AS_ROOT) $(VENV_PYTHON) -m pytest
+	@$(AS_ROOT) $(VENV_PYTHON) -m pytest -n 2 --dist worksteal $(ALONE)
+	@$(AS_ROOT) $(VENV_PYTHON) -m pytest $(ALONE:%=--ignore=%)
 
 torture: setup ## the long proofs: kill -9, power cuts, full disks, floods, as long as it takes
 	@$(AS_ROOT) env NOVA_FAST_TORTURE=1 $(VENV_PYTHON) -m pytest -m torture

@@ -81,7 +81,8 @@ class Lab:
                 time.sleep(2)  # if it was heard it is seen by then
             else:
                 assert answer.status == 202, answer.body
-        assert self.settled(found["id"])["status"] == "ACTIVE", self.show(found["id"])
+        server = self.settled(found["id"])
+        assert server["status"] == "ACTIVE", (server.get("fault"), self.reasons(found["id"]))
         return found
 
     def named(self, name: str) -> dict[str, Any] | None:
@@ -95,6 +96,7 @@ class Lab:
         """What the API says of a server; None when there is none."""
         path = f"/v2.1/servers/{server_id}"
         answer = wait_for("the API answers", lambda: self.send("GET", path), SETTLE_TIMEOUT_S)
+        assert answer.status in (200, 404), (answer.status, answer.body)
         return None if answer.status == 404 else dict(answer.json["server"])
 
     def settled(self, server_id: str) -> dict[str, Any]:
