@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+
 import msgspec
 
 from nova_fast.model.errors import Conflict
@@ -23,7 +26,7 @@ def take_host(tx: Transaction, server: Server, host_name: str) -> Server:
     if not _fits(host, usage, claim):
         raise _lost(host_name, "has no more room")
     tx.put(tables.HOST_USAGE, _changed(usage, claim, 1))
-    tx.emit(Claimed(server_id=server.id, host=host_name, claim=claim))
+    tx.emit(Claimed(server_id=server.id, host=host_name, claim=claim, group_id=server.group_id))
     return msgspec.structs.replace(server, host=host_name)
 
 
@@ -49,17 +52,33 @@ def _fits(host: Host, usage: HostUsage, claim: Claim) -> bool:
         usage.vcpus + claim.vcpus <= total.vcpus
         and usage.ram_mib + claim.ram_mib <= total.ram_mib
         and usage.disk_gib + claim.disk_gib <= total.disk_gib
+        and all(_fits_class(host, usage, name, amount) for name, amount in claim.resources.items())
+    )
+
+
+def _fits_class(host: Host, usage: HostUsage, name: str, amount: int) -> bool:
+    """As placement counts it: capacity, and the least, the most and the step that one consumer may take."""
+    return any(
+        usage.resources.get(name, 0) + amount <= math.floor((own.total - own.reserved) * own.allocation_ratio)
+        and own.min_unit <= amount <= own.max_unit
+        and amount % own.step_size == 0
+        for own in host.inventories
+        if own.resource_class == name
     )
 
 
 def _changed(usage: HostUsage, claim: Claim, sign: int) -> HostUsage:
+    resources = Counter(usage.resources)
+    for name, amount in claim.resources.items():
+        resources[name] += sign * amount
     changed = msgspec.structs.replace(
         usage,
         vcpus=usage.vcpus + sign * claim.vcpus,
         ram_mib=usage.ram_mib + sign * claim.ram_mib,
         disk_gib=usage.disk_gib + sign * claim.disk_gib,
         servers=usage.servers + sign,
+        resources={name: amount for name, amount in resources.items() if amount},
     )
-    least = min(changed.vcpus, changed.ram_mib, changed.disk_gib, changed.servers)
+    least = min(changed.vcpus, changed.ram_mib, changed.disk_gib, changed.servers, *resources.values())
     assert least >= 0, f"{usage.host} gave back too much"
     return changed

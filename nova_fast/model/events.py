@@ -5,6 +5,7 @@ Each event carries the generation at which it was committed; a watcher that was 
 
 from __future__ import annotations
 
+from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.base import Message
 from nova_fast.model.hosts import Claim, Host
 
@@ -25,6 +26,7 @@ class Claimed(Message, frozen=True):
     server_id: str
     host: str
     claim: Claim
+    group_id: str = ""  # the server group of the server
 
 
 class Released(Message, frozen=True):
@@ -33,6 +35,16 @@ class Released(Message, frozen=True):
     server_id: str
     host: str
     claim: Claim
+
+
+class AggregateChanged(Message, frozen=True):
+    """An aggregate appeared, or its name, hosts or metadata changed."""
+
+    aggregate: Aggregate
+
+
+class AggregateRemoved(Message, frozen=True):
+    aggregate_id: str
 
 
 class ServerChanged(Message, frozen=True):
@@ -45,4 +57,4 @@ class ServerChanged(Message, frozen=True):
     host: str
 
 
-Event = HostChanged | HostRemoved | Claimed | Released | ServerChanged
+Event = HostChanged | HostRemoved | Claimed | Released | AggregateChanged | AggregateRemoved | ServerChanged

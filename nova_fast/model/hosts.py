@@ -7,6 +7,8 @@ import math
 from nova_fast.model.base import Record, Value
 from nova_fast.model.flavors import Flavor
 
+#: The scope of extra specs that ask for amounts of resource classes.
+RESOURCES = "resources:"
 _MIB_PER_GIB = 1024
 
 
@@ -23,6 +25,22 @@ class HostResources(Value, frozen=True):
     cpu_info: dict[str, str] = {}
     host_ip: str = ""
     uptime: str = ""
+    supported_instances: tuple[tuple[str, str, str], ...] = ()  # (architecture, hypervisor type, vm mode)
+    traits: tuple[str, ...] = ()  # standard traits the driver vouches for: COMPUTE_…, HW_CPU_…
+    features: tuple[str, ...] = ()  # CPU flags, as cpu_info shows them
+    metrics: dict[str, float] = {}  # what a monitor measures, by Nova's names: cpu.user.percent, …
+
+
+class Inventory(Value, frozen=True):
+    """How much of one resource class a host or another provider has, as placement counts it."""
+
+    resource_class: str
+    total: int
+    reserved: int = 0
+    min_unit: int = 1
+    max_unit: int = 2**31 - 1
+    step_size: int = 1
+    allocation_ratio: float = 1.0
 
 
 class Host(Record, frozen=True):
@@ -47,6 +65,9 @@ class Host(Record, frozen=True):
     reserved_ram_mib: int = 512
     reserved_disk_gib: int = 0
     strays: bool = False  # it may have guests that are wanted no more, and is to compare
+    failed_builds: int = 0  # servers that could not be built here since the last one that could
+    traits: tuple[str, ...] = ()  # what operators say of it, beside what its driver vouches for
+    inventories: tuple[Inventory, ...] = ()  # of resource classes that operators added
 
 
 class HostUsage(Record, frozen=True):
@@ -57,6 +78,7 @@ class HostUsage(Record, frozen=True):
     ram_mib: int = 0
     disk_gib: int = 0
     servers: int = 0
+    resources: dict[str, int] = {}  # of the classes that operators added
 
 
 class Service(Record, frozen=True):
@@ -81,6 +103,7 @@ class Claim(Value, frozen=True):
     vcpus: int
     ram_mib: int
     disk_gib: int
+    resources: dict[str, int] = {}  # of the classes that operators added: the flavor's resources:CUSTOM_…
 
 
 def capacity(host: Host) -> Claim:
@@ -102,9 +125,20 @@ class HostNetwork(Record, frozen=True):
 
 
 def claim_of(flavor: Flavor) -> Claim:
-    """What a server of this flavor takes of a host; the swap disk counts in whole GiB."""
+    """What a server of this flavor takes of a host; the swap disk counts in whole GiB.
+
+    Extra specs ``resources:CLASS`` add resource classes or replace the flavor's own amounts, 0 takes none of it (Nova
+    admin guide, "Extra specs").
+    """
+    asked = {
+        name.removeprefix(RESOURCES): int(amount)
+        for name, amount in flavor.extra_specs.items()
+        if name.startswith(RESOURCES) and amount.isdecimal()
+    }
+    disk_gib = flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB)
     return Claim(
-        vcpus=flavor.vcpus,
-        ram_mib=flavor.ram_mib,
-        disk_gib=flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB),
+        vcpus=asked.pop("VCPU", flavor.vcpus),
+        ram_mib=asked.pop("MEMORY_MB", flavor.ram_mib),
+        disk_gib=asked.pop("DISK_GB", disk_gib),
+        resources={name: amount for name, amount in asked.items() if amount},
     )

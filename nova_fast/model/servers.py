@@ -68,6 +68,7 @@ class Server(Record, frozen=True):
     admin_locked: bool = False  # locked by an admin: the owner may not unlock
     observed_at_us: int = 0  # when its host last told us what its guest is; steady time
     observed_sequence: int = 0  # the number of that statement, see model.tasks
+    group_id: str = ""  # its server group
 
     @property
     def domain_name(self) -> str:

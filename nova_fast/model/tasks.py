@@ -275,6 +275,14 @@ class MetadataAnswer(Message, frozen=True):
 # ------------------------------------------------------------------------------------------------ scheduler
 
 
+class GroupRule(Value, frozen=True):
+    """The server group of a server, and what it asks of the hosts of its members."""
+
+    id: str
+    policy: str  # affinity, anti-affinity, soft-affinity, soft-anti-affinity
+    max_servers_per_host: int = 1  # of anti-affinity
+
+
 class PlacementRequest(Value, frozen=True):
     """One server that needs a host."""
 
@@ -288,6 +296,9 @@ class PlacementRequest(Value, frozen=True):
     extra_specs: dict[str, str] = {}
     image_properties: dict[str, str] = {}
     project_id: str = ""
+    flavor_name: str = ""
+    image_id: str = ""
+    group: GroupRule | None = None
 
 
 class SelectHosts(Message, frozen=True):

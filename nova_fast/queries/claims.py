@@ -19,4 +19,4 @@ def hosts_with_usage(reader: Reader) -> Iterator[tuple[Host, HostUsage]]:
 def claims(reader: Reader) -> Iterator[Claimed]:
     """Every claim: by definition, the servers that carry a host's name."""
     for server in reader.scan_index(tables.SERVERS_BY_HOST):
-        yield Claimed(server_id=server.id, host=server.host, claim=claim_of(server.flavor))
+        yield Claimed(server_id=server.id, host=server.host, claim=claim_of(server.flavor), group_id=server.group_id)

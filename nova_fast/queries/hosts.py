@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 
 from nova_fast.model.base import Value
 from nova_fast.model.errors import BadRequest, NotFound
-from nova_fast.model.flavors import Flavor
-from nova_fast.model.hosts import Claim, Host, HostUsage, Service
+from nova_fast.model.hosts import Host, HostUsage, Service
 from nova_fast.model.servers import Server
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
@@ -16,7 +14,6 @@ from nova_fast.state.reader import Reader
 #: The zone of the services that are not computes.
 INTERNAL_ZONE = "internal"
 COMPUTE_BINARY = "nova-compute"
-_MIB_PER_GIB = 1024
 
 
 class ServiceRow(Value, frozen=True):
@@ -48,15 +45,6 @@ class Zone(Value, frozen=True):
 def is_up(host: Host | Service) -> bool:
     """Heartbeats arrive, and no admin has said that it is down."""
     return host.up and not host.forced_down
-
-
-def claim_of(flavor: Flavor) -> Claim:
-    """What a server of this flavor takes of a host; the swap disk counts in whole GiB."""
-    return Claim(
-        vcpus=flavor.vcpus,
-        ram_mib=flavor.ram_mib,
-        disk_gib=flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB),
-    )
 
 
 def usage(reader: Reader, host: str) -> HostUsage:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from nova_fast.model.base import Value
 from nova_fast.model.errors import NotFound
-from nova_fast.model.hosts import Claim, Host
+from nova_fast.model.hosts import Claim, Host, claim_of
 from nova_fast.model.servers import Server
 from nova_fast.queries import hosts
 from nova_fast.state import schema as tables
@@ -146,7 +146,7 @@ def usages_of_project(reader: Reader, project_id: str, user_id: str | None = Non
         if not server.host or user_id not in (None, server.user_id):
             continue
         count += 1
-        for name, amount in amounts_of(hosts.claim_of(server.flavor)).items():
+        for name, amount in amounts_of(claim_of(server.flavor)).items():
             sums[name] += amount
     return count, {name: amount for name, amount in sums.items() if amount}
 

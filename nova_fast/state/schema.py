@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.base import Record
 from nova_fast.model.flavors import Flavor
 from nova_fast.model.hosts import Host, HostNetwork, HostUsage, Service
@@ -22,6 +23,7 @@ from nova_fast.model.images import Image
 from nova_fast.model.keyed import KeyedAnswer, KeyedUsage
 from nova_fast.model.networks import FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet
 from nova_fast.model.quotas import Quota, Usage
+from nova_fast.model.server_groups import ServerGroup
 from nova_fast.model.servers import KeyPair, Server, ServerAction, UserData
 from nova_fast.model.workflows import Task, Workflow
 from nova_fast.state.table import Index, Table, descending
@@ -55,6 +57,14 @@ class DoneCommand(Record, frozen=True):
 # ------------------------------------------------------------------------------------------------ compute
 FLAVORS = Table("flavors", Flavor, lambda r: (r.id,))
 FLAVORS_BY_NAME = Index(FLAVORS, "flavors_by_name", lambda r: [(r.name,)], unique=True)
+
+AGGREGATES = Table("aggregates", Aggregate, lambda r: (r.id,))
+AGGREGATES_BY_NUMBER = Index(AGGREGATES, "aggregates_by_number", lambda r: [(r.number,)], unique=True)
+AGGREGATES_BY_NAME = Index(AGGREGATES, "aggregates_by_name", lambda r: [(r.name,)], unique=True)
+AGGREGATES_BY_HOST = Index(AGGREGATES, "aggregates_by_host", lambda r: [(host,) for host in r.hosts])
+
+SERVER_GROUPS = Table("server_groups", ServerGroup, lambda r: (r.id,))
+SERVER_GROUPS_BY_PROJECT = Index(SERVER_GROUPS, "server_groups_by_project", lambda r: [(r.project_id, r.created_at_us)])
 
 SERVERS = Table("servers", Server, lambda r: (r.id,))
 SERVERS_BY_PROJECT = Index(

@@ -13,6 +13,7 @@ from nova_fast.api.framework.request import Request
 from nova_fast.api.framework.route import Answer
 from nova_fast.api.placement.face import face, fresh
 from nova_fast.model.errors import BadRequest, Forbidden
+from nova_fast.model.hosts import claim_of
 from nova_fast.queries import hosts, placement
 
 #: The type of every consumer: they are all servers.
@@ -37,7 +38,7 @@ async def show_allocations(request: Request, consumer_uuid: str) -> Answer:
         generation = snapshot.generation()
     if server is None or host is None:
         return fresh(request, {"allocations": {}})
-    resources = placement.amounts_of(hosts.claim_of(server.flavor))
+    resources = placement.amounts_of(claim_of(server.flavor))
     body: dict[str, Any] = {"allocations": {host.uuid: {"resources": resources, "generation": generation}}}
     if request.at_least("1.12"):
         body |= {"project_id": server.project_id, "user_id": server.user_id}

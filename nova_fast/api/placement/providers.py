@@ -14,7 +14,8 @@ from nova_fast.api.framework.request import Request
 from nova_fast.api.framework.route import Answer
 from nova_fast.api.placement.face import face, fresh, read_required, read_resources
 from nova_fast.model.errors import BadRequest, NotFound
-from nova_fast.queries import hosts, placement
+from nova_fast.model.hosts import claim_of
+from nova_fast.queries import placement
 from nova_fast.queries.placement import Inventory, Provider, Wanted
 
 _SUB_COLLECTIONS = (
@@ -156,7 +157,7 @@ async def list_allocations(request: Request, uuid: str) -> Answer:
         servers = placement.consumers_of(snapshot, provider.host.name)
     allocations: dict[str, Any] = {}
     for server in servers:
-        entry: dict[str, Any] = {"resources": placement.amounts_of(hosts.claim_of(server.flavor))}
+        entry: dict[str, Any] = {"resources": placement.amounts_of(claim_of(server.flavor))}
         if request.at_least("1.28"):
             entry["consumer_generation"] = 1
         allocations[server.id] = entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 
-from nova_fast.model.hosts import HostUsage, claim_of
+from nova_fast.model.hosts import Claim, HostUsage, claim_of
 from nova_fast.queries.check.finding import Finding
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
@@ -18,9 +18,7 @@ def hosts(reader: Reader) -> Iterator[Finding]:
     for server in readable(reader, tables.SERVERS):
         if server.host:
             own = taken.setdefault(server.host, Counter())
-            claim = claim_of(server.flavor)
-            for name in claim.__struct_fields__:
-                own[name] += getattr(claim, name)
+            own.update(_amounts(claim_of(server.flavor)))
             own["servers"] += 1
     for host in readable(reader, tables.HOSTS):
         taken.setdefault(host.name, Counter())
@@ -30,9 +28,15 @@ def hosts(reader: Reader) -> Iterator[Finding]:
         if not is_there(reader, tables.HOSTS, name):
             yield Finding("hosts", name, f"{own['servers']} servers are on host {name}, which is not there")
         recorded = find(reader, tables.HOST_USAGE, name) or HostUsage(host=name)
-        for field in recorded.__struct_fields__[1:]:
-            said = getattr(recorded, field)
-            if said != own[field]:
+        said = _amounts(recorded) | {"servers": recorded.servers}
+        for field in sorted(said.keys() | own.keys()):
+            if said.get(field, 0) != own[field]:
                 yield Finding(
-                    "hosts", name, f"{said} {field} are counted as taken of host {name}, its servers take {own[field]}"
+                    "hosts",
+                    name,
+                    f"{said.get(field, 0)} {field} are counted as taken of host {name}, its servers take {own[field]}",
                 )
+
+
+def _amounts(taken: Claim | HostUsage) -> dict[str, int]:
+    return {"vcpus": taken.vcpus, "ram_mib": taken.ram_mib, "disk_gib": taken.disk_gib, **taken.resources}
