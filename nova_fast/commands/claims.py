@@ -16,11 +16,16 @@ from nova_fast.state.transaction import Transaction
 
 
 def take_host(tx: Transaction, server: Server, host_name: str) -> Server:
-    """Claim a host for a server. Raises Conflict (``claim_conflict``) when it is gone, closed or too full."""
+    """Claim a host for a server.
+
+    Raises Conflict (``claim_conflict``) when the host is gone, closed, too full, or no longer in the server's zone.
+    """
     assert not server.host, f"{server.id} has a host already"
     host = tx.get(tables.HOSTS, host_name)
     if host is None or not host.up or not host.enabled or host.forced_down:
         raise _lost(host_name, "no longer takes servers")
+    if server.zone not in ("", host.zone):
+        raise _lost(host_name, f"is no longer in zone {server.zone}")
     claim = claim_of(server.flavor)
     usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
     if not _fits(host, usage, claim):

@@ -131,7 +131,7 @@ def _check_zone(tx: Transaction, request: CreateServers) -> None:
             raise BadRequest(
                 f"Compute host {request.requested_host} could not be found.", field="host", code="host_not_found"
             )
-    if request.zone and not any(host.zone == request.zone for host in tx.scan(tables.HOSTS)):
+    if request.zone and next(tx.scan_index(tables.HOSTS_BY_ZONE, request.zone, limit=1), None) is None:
         raise BadRequest(
             "The requested availability zone is not available", field="availability_zone", code="zone_not_found"
         )

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import msgspec
 
+from nova_fast.commands.aggregates import leave_aggregates
 from nova_fast.commands.registry import command
 from nova_fast.model.commands.hosts import HostResult, RemoveHost, UpdateComputeService
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import HostChanged, HostRemoved
 from nova_fast.model.hosts import Host, HostUsage, Service
 from nova_fast.model.tasks import HostReport, ServiceReport
-from nova_fast.queries import hosts
+from nova_fast.queries import aggregates, hosts
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
@@ -29,9 +30,10 @@ def record_host_report(tx: Transaction, report: HostReport) -> Host:
     old = tx.get(tables.HOSTS, report.host)
     if old is None:
         tx.put(tables.HOST_USAGE, HostUsage(host=report.host))
+    host = msgspec.structs.replace(old or _new_host(tx, report), default_zone=report.zone)
     new = msgspec.structs.replace(
-        old or _new_host(tx, report),
-        zone=report.zone,
+        host,
+        zone=aggregates.zone_of(tx, host),
         resources=report.resources,
         reported_at_us=tx.now_us,
         up=True,
@@ -115,6 +117,7 @@ def remove_host(tx: Transaction, request: RemoveHost) -> HostResult:
             code="host_in_use",
             hint="Delete or move them first.",
         )
+    leave_aggregates(tx, host.name)
     tx.delete(tables.HOSTS, host.name)
     if tx.get(tables.HOST_USAGE, host.name) is not None:
         tx.delete(tables.HOST_USAGE, host.name)
@@ -129,6 +132,7 @@ def _new_host(tx: Transaction, report: HostReport) -> Host:
         service_uuid=tx.new_uuid(),
         number=tx.next_number(_NUMBERS),
         zone=report.zone,
+        default_zone=report.zone,
         resources=report.resources,
         created_at_us=tx.now_us,
         reported_at_us=tx.now_us,

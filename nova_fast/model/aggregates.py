@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from nova_fast.model.base import Record
 
+#: The key of metadata that makes an aggregate an availability zone.
+ZONE_KEY = "availability_zone"
+
 
 class Aggregate(Record, frozen=True):
     """Some hosts with metadata; the key ``availability_zone`` makes it a zone. A host is in one zone at most."""
@@ -15,3 +18,8 @@ class Aggregate(Record, frozen=True):
     updated_at_us: int = 0  # 0 = never
     hosts: tuple[str, ...] = ()
     metadata: dict[str, str] = {}
+
+    @property
+    def zone(self) -> str:
+        """The availability zone that it is; "" when it is none."""
+        return self.metadata.get(ZONE_KEY, "")

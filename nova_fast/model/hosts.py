@@ -50,7 +50,7 @@ class Host(Record, frozen=True):
     uuid: str  # names the hypervisor and the resource provider
     service_uuid: str
     number: int  # the id of the service and hypervisor before microversion 2.53
-    zone: str
+    zone: str  # where servers find it: that of its aggregates, else its own
     resources: HostResources
     created_at_us: int
     reported_at_us: int  # last heartbeat recorded
@@ -68,6 +68,12 @@ class Host(Record, frozen=True):
     failed_builds: int = 0  # servers that could not be built here since the last one that could
     traits: tuple[str, ...] = ()  # what operators say of it, beside what its driver vouches for
     inventories: tuple[Inventory, ...] = ()  # of resource classes that operators added
+    default_zone: str = ""  # what its daemon says; "" = it has not spoken since there are aggregates
+
+    @property
+    def own_zone(self) -> str:
+        """Its zone when no aggregate gives it one."""
+        return self.default_zone or self.zone
 
 
 class HostUsage(Record, frozen=True):

@@ -99,6 +99,7 @@ class Surface:
             "identity", credentials, {"application_credential": {"name": "c", "secret": SECRET}}, self.victim
         )
         domain = self._make("identity", "/v3/domains", {"domain": {"name": "d"}}, self.admin)
+        aggregate = self._make("compute", "/v2.1/os-aggregates", {"aggregate": {"name": "a"}}, self.admin)["aggregate"]
         role = self._make("identity", "/v3/roles", {"role": {"name": "r"}}, self.admin)
         self.world.active(metadata={"key": "value"}, tags=["key"])
         servers = self.world.get("/servers").json["servers"]
@@ -117,7 +118,7 @@ class Surface:
             "host_name": "h1", "hypervisor_id": "1", "pattern": "h1", "name": "key", "network": "blue",
             "version_id": "2.1", "alias": "os-keypairs", "member_id": self.victim.project_id, "consumer_uuid":
             servers[0]["id"], "uuid": self.world.network_id, "resource_class": "VCPU", "agent_id": group["id"],
-            "request_id": f"req-{group['id']}",
+            "request_id": f"req-{group['id']}", "aggregate_id": str(aggregate["id"]),
         }  # fmt: skip
 
     # ---------------------------------------------------------------------- requests
@@ -167,6 +168,7 @@ class Surface:
             "PATCH /v2/images/{image_id}": [{"op": "replace", "path": "/name", "value": "other"}],
             "POST /v2/images/{image_id}/members": {"member": self.foreign.project_id},
             "POST /v2.1/flavors": {"flavor": flavor},
+            "PUT /v2.1/os-aggregates/{aggregate_id}": {"aggregate": {"name": "other"}},
             "POST /v2.1/os-keypairs": {"keypair": {"name": "new", "public_key": SSH_KEY}},
             "POST /v2.1/servers": {"server": server},
             "PUT /v2.1/servers/{server_id}": {"server": {"name": "other"}},

@@ -1,6 +1,6 @@
-"""Services, hosts (up to 2.42), availability zones, and host aggregates, of which there are none yet.
+"""Compute services, and hosts (up to 2.42).
 
-Source: Compute API v2.1, "Compute services", "Hosts", "Availability zones", "Host aggregates".
+Source: Compute API v2.1, "Compute services", "Hosts".
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nova_fast.model.errors import BadRequest, NotFound
 from nova_fast.model.hosts import claim_of
 from nova_fast.model.servers import Server
 from nova_fast.queries import hosts
-from nova_fast.queries.hosts import COMPUTE_BINARY, ServiceRow, Zone
+from nova_fast.queries.hosts import COMPUTE_BINARY, ServiceRow
 
 Reason = Annotated[str, Meta(min_length=1, max_length=255)]
 _SWITCH = Literal["enable", "disable", "Enable", "Disable", "ENABLE", "DISABLE"]
@@ -156,41 +156,6 @@ async def delete_service(request: Request, service_id: str) -> None:
             raise NotFound(f"Service {service_id} not found.", code="service_not_found")
         host = found.name
     await request.command(RemoveHost(caller=request.caller, host=host))
-
-
-@face.route("GET", "/os-availability-zone")
-async def list_zones(request: Request) -> dict[str, Any]:
-    """Where servers can be asked to run."""
-    with request.snapshot() as snapshot:
-        zones = hosts.zones(snapshot)
-    return {"availabilityZoneInfo": [_zone(zone, detailed=False) for zone in zones]}
-
-
-@face.route("GET", "/os-availability-zone/detail", policy="admin")
-async def list_zones_in_detail(request: Request) -> dict[str, Any]:
-    """The same with hosts and services, the internal zone first."""
-    with request.snapshot() as snapshot:
-        zones = [hosts.internal_zone(snapshot), *hosts.zones(snapshot)]
-    return {"availabilityZoneInfo": [_zone(zone, detailed=True) for zone in zones if zone.services]}
-
-
-def _zone(zone: Zone, *, detailed: bool) -> dict[str, Any]:
-    members: dict[str, dict[str, Any]] | None = None
-    if detailed:
-        members = {}
-        for row in zone.services:
-            members.setdefault(row.host, {})[row.binary] = {
-                "available": row.up,
-                "active": row.enabled,
-                "updated_at": shapes.micros(row.reported_at_us),
-            }
-    return {"zoneName": zone.name, "zoneState": {"available": zone.available}, "hosts": members}
-
-
-@face.route("GET", "/os-aggregates", policy="admin")
-async def list_aggregates(request: Request) -> dict[str, Any]:
-    """Aggregates cannot be made yet, so there are none; clients ask when they show a hypervisor."""
-    return {"aggregates": []}
 
 
 class ZoneQuery(msgspec.Struct):

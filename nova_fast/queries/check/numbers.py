@@ -11,12 +11,13 @@ from nova_fast.state.verify import readable
 
 
 def numbers(reader: Reader) -> Iterator[Finding]:
-    """Servers, networks, key pairs, services with hosts, and the generations of the hosts' networks."""
+    """Servers, networks, key pairs, aggregates, services with hosts, and the generations of the hosts' networks."""
     counters = reader.counters()
     given: dict[str, Iterator[tuple[str, int]]] = {
         "servers": ((f"server {row.id}", row.number) for row in readable(reader, tables.SERVERS)),
         "networks": ((f"network {row.id}", row.number) for row in readable(reader, tables.NETWORKS)),
         "key_pairs": ((f"key pair {row.user_id}/{row.name}", row.number) for row in readable(reader, tables.KEY_PAIRS)),
+        "aggregates": ((f"aggregate {row.id}", row.number) for row in readable(reader, tables.AGGREGATES)),
         "services": _services(reader),
     }
     for name, rows in given.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from nova_fast.queries.check.aggregates import aggregates
 from nova_fast.queries.check.events import events
 from nova_fast.queries.check.finding import Finding
 from nova_fast.queries.check.hosts import hosts
@@ -31,6 +32,7 @@ SUBJECTS: tuple[Callable[[Reader], Iterator[Finding]], ...] = (
     references,
     usages,
     hosts,
+    aggregates,
     ports,
     servers,
     workflows,

@@ -13,6 +13,7 @@ import msgspec
 import pytest
 
 from nova_fast.commands import registry
+from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.base import Record
 from nova_fast.model.commands.identity import Bootstrap, CatalogEntry
 from nova_fast.model.keyed import KeyedAnswer
@@ -27,7 +28,7 @@ from nova_fast.state.testing import MemoryStore, memory_store
 from nova_fast.state.transaction import Transaction
 from tests.unit.conductor.player import Cloud
 
-Break = Callable[["World"], None]
+Break = Callable[["World"], object]
 
 
 class World:
@@ -148,6 +149,12 @@ def open_action(w: World) -> None:
     w.change(tables.SERVER_ACTIONS, (w.active, action.request_id), events=events)
 
 
+def rack(number: int, *hosts: str, zone: str) -> Aggregate:
+    metadata = {"availability_zone": zone} if zone else {}
+    identity = f"{number:08d}-0000-4000-8000-000000000000"
+    return Aggregate(id=identity, number=number, name=f"rack{number}", created_at_us=1, hosts=hosts, metadata=metadata)
+
+
 def task_of(w: World) -> str:
     workflow = w.cloud.workflow(w.building)
     assert workflow is not None
@@ -242,6 +249,30 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "a host is ahead of its networks": (
         lambda w: w.change(tables.HOST_NETWORKS, "h1", applied_generation=99),
         "the networks of host h1 are at 99",
+    ),
+    "an aggregate has a host that is gone": (
+        lambda w: w.put(tables.AGGREGATES, rack(1, "h9", zone="")),
+        "aggregate rack1 has host h9, which is not there",
+    ),
+    "an aggregate has a host twice": (
+        lambda w: w.put(tables.AGGREGATES, rack(1, "h1", "h1", zone="")),
+        "rack1 has a host twice",
+    ),
+    "a host is not in the zone of its aggregate": (
+        lambda w: w.put(tables.AGGREGATES, rack(1, "h1", zone="east")),
+        "host h1 is in zone nova, and should be in east",
+    ),
+    "a host is in a zone of nobody": (
+        lambda w: w.change(tables.HOSTS, "h1", zone="west"),
+        "host h1 is in zone west, and should be in nova",
+    ),
+    "a host is in two zones": (
+        lambda w: [w.put(tables.AGGREGATES, rack(n, "h1", zone=zone)) for n, zone in ((1, "nova"), (2, "east"))],
+        "aggregates put host h1 into zones nova and east",
+    ),
+    "an aggregate has a number of the future": (
+        lambda w: w.put(tables.AGGREGATES, rack(7, zone="")),
+        "has the number 7, but only 0 were given out",
     ),
     "a keyed answer is not counted": (
         lambda w: w.put(
