@@ -11,6 +11,7 @@ from nova_fast.model.errors import Conflict
 from nova_fast.model.events import Claimed, Released
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, claim_of
 from nova_fast.model.servers import Server
+from nova_fast.queries import server_groups
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
@@ -18,7 +19,8 @@ from nova_fast.state.transaction import Transaction
 def take_host(tx: Transaction, server: Server, host_name: str) -> Server:
     """Claim a host for a server.
 
-    Raises Conflict (``claim_conflict``) when the host is gone, closed, too full, or no longer in the server's zone.
+    Raises Conflict (``claim_conflict``) when the host is gone, closed, too full, or no longer in the server's zone, or
+    when the rule of the server's group would be broken.
     """
     assert not server.host, f"{server.id} has a host already"
     host = tx.get(tables.HOSTS, host_name)
@@ -26,6 +28,9 @@ def take_host(tx: Transaction, server: Server, host_name: str) -> Server:
         raise _lost(host_name, "no longer takes servers")
     if server.zone not in ("", host.zone):
         raise _lost(host_name, f"is no longer in zone {server.zone}")
+    rule = server_groups.rule_of(tx, server)
+    if rule is not None and not server_groups.may_join(tx, rule, host_name):
+        raise _lost(host_name, f"is not where group {rule.id} ({rule.policy}) may have this server")
     claim = claim_of(server.flavor)
     usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
     if not _fits(host, usage, claim):

@@ -16,14 +16,15 @@ from nova_fast.commands.registry import command
 from nova_fast.commands.servers import check_metadata_quota, save_server
 from nova_fast.commands.workflows import start_workflow
 from nova_fast.model.commands.servers import CreateServers, RequestedNic, ServersCreated
-from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NotFound
+from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NotFound, OverQuota
 from nova_fast.model.flavors import Flavor
 from nova_fast.model.identity import Caller
 from nova_fast.model.images import Image, ImageStatus
 from nova_fast.model.networks import Network
+from nova_fast.model.quotas import UNLIMITED
 from nova_fast.model.servers import Server, ServerKey, UserData
 from nova_fast.model.states import Action, PowerState, TaskState, VmState
-from nova_fast.queries import flavors, images, networks, quotas
+from nova_fast.queries import flavors, images, networks, quotas, server_groups
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
@@ -45,6 +46,7 @@ def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
     check_metadata_quota(tx, project_id, request.metadata)
     nics = _nics(tx, request)
     count = _count(tx, request, flavor)
+    _check_group(tx, request, count)
     usage.take(tx, project_id, instances=count, cores=count * flavor.vcpus, ram=count * flavor.ram_mib)
     batch = _Batch(
         request=request,
@@ -134,6 +136,24 @@ def _check_zone(tx: Transaction, request: CreateServers) -> None:
     if request.zone and next(tx.scan_index(tables.HOSTS_BY_ZONE, request.zone, limit=1), None) is None:
         raise BadRequest(
             "The requested availability zone is not available", field="availability_zone", code="zone_not_found"
+        )
+
+
+def _check_group(tx: Transaction, request: CreateServers, count: int) -> None:
+    """Raises BadRequest for a group that is not the caller's, OverQuota when it would have too many members."""
+    if not request.group_id:
+        return
+    try:
+        group = server_groups.get(tx, request.caller, request.group_id)
+    except NotFound as error:
+        raise BadRequest(error.message, code=error.code, field="os:scheduler_hints") from None
+    limit = quotas.limits(tx, request.caller.project_id)["server_group_members"]
+    if limit != UNLIMITED and server_groups.member_count(tx, group.id) + count > limit:
+        raise OverQuota(
+            "Quota exceeded, too many servers in group",
+            code="quota_exceeded",
+            details={"resources": "server_group_members"},
+            hint=f"a group of this project may have {limit} members",
         )
 
 
@@ -229,6 +249,7 @@ def _server(tx: Transaction, batch: _Batch, launch_index: int) -> Server:
         access_ip_v6=request.access_ip_v6,
         scheduler_hints=request.hints,
         requested_host=request.requested_host,
+        group_id=request.group_id,
     )
 
 

@@ -187,7 +187,7 @@ class Dispatcher:
                 server = snapshot.get(tables.SERVERS, task.server_id)
                 if workflow is not None and server is not None and workflow.task_id == task.id:
                     wanted[task.server_id] = task
-                    requests.append(placement_request(server, workflow))
+                    requests.append(placement_request(snapshot, server, workflow))
         return wanted, requests
 
     async def _select(self, wanted: dict[str, Task], requests: list[PlacementRequest]) -> tuple[Placement, ...]:

@@ -15,3 +15,4 @@ class ServerGroup(Record, frozen=True):
     policy: str  # affinity, anti-affinity, soft-affinity, soft-anti-affinity
     created_at_us: int
     max_servers_per_host: int = 1  # of anti-affinity
+    has_rules: bool = False  # its maker said how many, so the API shows it

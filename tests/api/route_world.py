@@ -30,7 +30,12 @@ SECRET = "spoon-fork-knife-7731"
 #: What any request may be answered with: declarations name only what is special to a route.
 COMMON = frozenset({400, 401, 403, 404, 405, 406, 413, 415, 429, 503})
 #: The kinds of objects that belong to one project or one user: by the parameter that names them.
-OWNED = frozenset({"server_id", "image_id", "network_id", "subnet_id", "port_id", "group_id", "rule_id", "resource_id"})
+OWNED = frozenset(
+    {
+        "server_id", "image_id", "network_id", "subnet_id", "port_id", "group_id", "rule_id", "resource_id",
+        "server_group_id",
+    }
+)  # fmt: skip
 _PARAMETER = re.compile(r"{(\w+)}")
 
 
@@ -99,6 +104,8 @@ class Surface:
             "identity", credentials, {"application_credential": {"name": "c", "secret": SECRET}}, self.victim
         )
         domain = self._make("identity", "/v3/domains", {"domain": {"name": "d"}}, self.admin)
+        servers_group = {"server_group": {"name": "g", "policy": "affinity"}}
+        affinity = self._make("compute", "/v2.1/os-server-groups", servers_group)["server_group"]
         aggregate = self._make("compute", "/v2.1/os-aggregates", {"aggregate": {"name": "a"}}, self.admin)["aggregate"]
         role = self._make("identity", "/v3/roles", {"role": {"name": "r"}}, self.admin)
         self.world.active(metadata={"key": "value"}, tags=["key"])
@@ -119,6 +126,7 @@ class Surface:
             "version_id": "2.1", "alias": "os-keypairs", "member_id": self.victim.project_id, "consumer_uuid":
             servers[0]["id"], "uuid": self.world.network_id, "resource_class": "VCPU", "agent_id": group["id"],
             "request_id": f"req-{group['id']}", "aggregate_id": str(aggregate["id"]),
+            "server_group_id": affinity["id"],
         }  # fmt: skip
 
     # ---------------------------------------------------------------------- requests

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
+from nova_fast.api.compute.server_hints import Hints, read_hints
 from nova_fast.api.framework.request import Request
 from nova_fast.model.commands.servers import RequestedNic
 from nova_fast.model.errors import BadRequest
@@ -256,17 +257,10 @@ def _tag_of_2_32(request: Request) -> bool:
     return request.at_least("2.32") and not request.at_least("2.37")
 
 
-def hints(body: CreateServerBody) -> dict[str, str | list[str]]:
-    """The scheduler hints, under either name. Raises BadRequest for values that are neither text nor lists of text."""
+def hints(body: CreateServerBody) -> Hints:
+    """The scheduler hints, under either name. Raises BadRequest that names the hint."""
     given = body.hints if body.hints is not UNSET else body.old_hints
-    if given is UNSET:
-        return {}
-    assert isinstance(given, dict)
-    for key, value in given.items():
-        texts = value if isinstance(value, list) else [value]
-        if not all(isinstance(text, str) for text in texts):
-            raise BadRequest(f"Invalid input for field/attribute os:scheduler_hints.{key}.", field="os:scheduler_hints")
-    return given
+    return read_hints(given) if isinstance(given, dict) else {}
 
 
 def last_segment(reference: str) -> str:

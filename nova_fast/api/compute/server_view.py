@@ -192,7 +192,7 @@ class ServerView:
         if keys.since_2_63:
             view["trusted_image_certificates"] = None
         if keys.since_2_71 and single:
-            view["server_groups"] = []
+            view["server_groups"] = [server.group_id] if server.group_id else []
         if keys.since_2_73:
             view["locked_reason"] = server.locked_reason
         if keys.since_2_96:

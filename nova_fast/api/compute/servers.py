@@ -12,6 +12,7 @@ from nova_fast.api.compute import server_bodies as bodies
 from nova_fast.api.compute.face import face
 from nova_fast.api.compute.server_bodies import CreateServerBody, ServerFields, UpdateServerBody
 from nova_fast.api.compute.server_filters import LIST_QUERY, understand
+from nova_fast.api.compute.server_hints import group_of
 from nova_fast.api.compute.server_view import ServerView
 from nova_fast.api.framework.paging import clamp_limit, page
 from nova_fast.api.framework.request import Request
@@ -54,6 +55,7 @@ async def create(request: Request) -> Answer:
 def _command(request: Request, body: CreateServerBody, fields: ServerFields) -> CreateServers:
     minimum, maximum = _counts(fields)
     zone, host = _zone_and_host(fields)
+    hints = bodies.hints(body)
     return CreateServers(
         caller=request.caller,
         name=bodies.server_name(fields.name),
@@ -73,7 +75,8 @@ def _command(request: Request, body: CreateServerBody, fields: ServerFields) -> 
         metadata={} if fields.metadata is UNSET else fields.metadata,
         tags=() if fields.tags is UNSET else _tags(fields.tags),
         security_groups=() if fields.security_groups is UNSET else tuple(g.name for g in fields.security_groups),
-        hints=bodies.hints(body),
+        hints=hints,
+        group_id=group_of(hints),
         disk_config="MANUAL" if fields.disk_config is UNSET else str(fields.disk_config),
         access_ip_v4=bodies.address(fields.access_ip_v4, "accessIPv4", 4),
         access_ip_v6=bodies.address(fields.access_ip_v6, "accessIPv6", 6),

@@ -32,6 +32,7 @@ from nova_fast.model.tasks import ApplyNetworks, DestroyGuest, GuestState, Place
 from nova_fast.model.workflows import Direction, Workflow
 from nova_fast.queries.guests import guest_of
 from nova_fast.queries.host_networks import wanted_networks
+from nova_fast.queries.server_groups import rule_of
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Transaction
 
@@ -48,7 +49,7 @@ def _placement_request(_reader: Reader, server: Server, workflow: Workflow) -> M
     raise AssertionError("the dispatcher asks for many placements at once")
 
 
-def placement_request(server: Server, workflow: Workflow) -> PlacementRequest:
+def placement_request(reader: Reader, server: Server, workflow: Workflow) -> PlacementRequest:
     """What the scheduler is asked for one server."""
     properties = server.image_properties
     return PlacementRequest(
@@ -62,6 +63,9 @@ def placement_request(server: Server, workflow: Workflow) -> PlacementRequest:
         extra_specs=server.flavor.extra_specs,
         image_properties=server.image_properties,
         project_id=server.project_id,
+        flavor_name=server.flavor.name,
+        image_id=server.image_id,
+        group=rule_of(reader, server),
     )
 
 

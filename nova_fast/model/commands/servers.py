@@ -51,6 +51,7 @@ class CreateServers(Message, frozen=True):
     access_ip_v4: str = ""
     access_ip_v6: str = ""
     admin_password: str = ""
+    group_id: str = ""  # the server group to join
 
 
 class ServersCreated(Message, frozen=True):

@@ -12,6 +12,7 @@ from nova_fast.queries.check.keyed import keyed
 from nova_fast.queries.check.numbers import numbers
 from nova_fast.queries.check.ports import ports
 from nova_fast.queries.check.references import references
+from nova_fast.queries.check.server_groups import server_groups
 from nova_fast.queries.check.servers import servers
 from nova_fast.queries.check.usages import usages
 from nova_fast.queries.check.workflows import workflows
@@ -35,6 +36,7 @@ SUBJECTS: tuple[Callable[[Reader], Iterator[Finding]], ...] = (
     aggregates,
     ports,
     servers,
+    server_groups,
     workflows,
     events,
     numbers,

@@ -20,6 +20,7 @@ _ROWS: dict[str, Table[Any]] = {
     "ports": tables.PORTS,
     "security_groups": tables.SECURITY_GROUPS,
     "security_group_rules": tables.SECURITY_GROUP_RULES,
+    "server_groups": tables.SERVER_GROUPS,
 }
 
 

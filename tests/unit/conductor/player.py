@@ -153,7 +153,9 @@ class Cloud:
     def message(self, task: Task) -> Message | PlacementRequest | None:
         if task.peer == "scheduler":
             server, workflow = self.server(task.server_id), self.workflow(task.server_id)
-            return placement_request(server, workflow) if workflow is not None else None
+            if workflow is None:
+                return None
+            return self.store.read(lambda r: placement_request(r, server, workflow))
         return self.store.read(lambda r: message_of(r, task))
 
     def good(self, task: Task) -> Message:

@@ -18,6 +18,7 @@ from nova_fast.model.base import Record
 from nova_fast.model.commands.identity import Bootstrap, CatalogEntry
 from nova_fast.model.keyed import KeyedAnswer
 from nova_fast.model.networks import FixedIp
+from nova_fast.model.server_groups import ServerGroup
 from nova_fast.model.servers import Server, UserData
 from nova_fast.model.states import TaskState, VmState
 from nova_fast.model.workflows import Direction
@@ -155,6 +156,21 @@ def rack(number: int, *hosts: str, zone: str) -> Aggregate:
     return Aggregate(id=identity, number=number, name=f"rack{number}", created_at_us=1, hosts=hosts, metadata=metadata)
 
 
+def group(policy: str) -> ServerGroup:
+    return ServerGroup(id="g", project_id="a" * 32, user_id="alice", name="g", policy=policy, created_at_us=1)
+
+
+def group_broken(policy: str) -> Break:
+    """Two members on one host, or on two."""
+
+    def damage(w: World) -> None:
+        w.put(tables.SERVER_GROUPS, group(policy))
+        w.change(tables.SERVERS, w.active, group_id="g")
+        w.change(tables.SERVERS, w.other, group_id="g", host="h2" if policy == "affinity" else "h1")
+
+    return damage
+
+
 def task_of(w: World) -> str:
     workflow = w.cloud.workflow(w.building)
     assert workflow is not None
@@ -249,6 +265,16 @@ BROKEN: dict[str, tuple[Break, str]] = {
     "a host is ahead of its networks": (
         lambda w: w.change(tables.HOST_NETWORKS, "h1", applied_generation=99),
         "the networks of host h1 are at 99",
+    ),
+    "a server is in a group that is gone": (
+        lambda w: w.change(tables.SERVERS, w.active, group_id="g"),
+        "server .* is in group g, which is gone",
+    ),
+    "an affinity is broken": (group_broken("affinity"), "group g is to be on one host, and is on h1, h2"),
+    "an anti-affinity is broken": (group_broken("anti-affinity"), "may have 1 servers on a host, and has 2 on h1"),
+    "a server group is not counted": (
+        lambda w: w.put(tables.SERVER_GROUPS, group("affinity")),
+        "is counted to have 0 server_groups, and has 1",
     ),
     "an aggregate has a host that is gone": (
         lambda w: w.put(tables.AGGREGATES, rack(1, "h9", zone="")),
