@@ -59,6 +59,16 @@ def record_host_up(tx: Transaction, name: str, up: bool) -> Host | None:
     return new
 
 
+def record_build(tx: Transaction, name: str, *, done: bool) -> None:
+    """Count a server that a host could not build; one that it could build forgets those before it."""
+    old = tx.get(tables.HOSTS, name)
+    if old is None or (done and not old.failed_builds):
+        return
+    new = msgspec.structs.replace(old, failed_builds=0 if done else old.failed_builds + 1)
+    tx.put(tables.HOSTS, new)
+    tx.emit(HostChanged(host=new))
+
+
 def record_service_report(tx: Transaction, report: ServiceReport) -> Service:
     """Record that a daemon which is not a compute lives; the first report makes the service."""
     old = tx.get(tables.SERVICES, report.name)

@@ -18,6 +18,7 @@ import msgspec
 
 from nova_fast.commands.claims import leave_host, take_host
 from nova_fast.commands.guests import newest_state, settled_state
+from nova_fast.commands.hosts import record_build
 from nova_fast.commands.ports import activate_ports, bind_ports, release_ports, unbind_ports
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action
@@ -122,6 +123,7 @@ def _spawned(tx: Transaction, server: Server, workflow: Workflow, answer: Messag
     assert isinstance(answer, GuestState)
     now = newest_state(workflow, answer)
     activate_ports(tx, server.id)
+    record_build(tx, server.host, done=True)
     return save_server(
         tx,
         server,
@@ -148,6 +150,8 @@ def _failed(tx: Transaction, server: Server, workflow: Workflow, failure: Failur
     if workflow.then:
         finish_action(tx, workflow, "", failure)
         return None
+    if failed_on := _host_at_fault(failure):
+        record_build(tx, failed_on, done=False)
     again = _another_try(workflow, failure)
     if again is not None:
         return again
@@ -163,6 +167,11 @@ def _failed(tx: Transaction, server: Server, workflow: Workflow, failure: Failur
         fault=fault_of(failure, tx.now_us),
     )
     return None
+
+
+def _host_at_fault(failure: Failure) -> str:
+    """The host that was to build a server and did not; a race that was lost is nobody's fault."""
+    return "" if failure.code in ("claim_conflict", "no_valid_host") else failure.details.get("host", "")
 
 
 def _another_try(workflow: Workflow, failure: Failure) -> Workflow | None:

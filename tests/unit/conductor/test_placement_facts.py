@@ -10,8 +10,9 @@ import pytest
 
 from nova_fast.model.commands.aggregates import AddAggregateHost, CreateAggregate
 from nova_fast.model.commands.server_groups import CreateServerGroup, DeleteServerGroup
-from nova_fast.model.events import Claimed
+from nova_fast.model.events import Claimed, HostChanged
 from nova_fast.model.tasks import GroupRule, Placement, PlacementRequest
+from nova_fast.state import schema as tables
 from nova_fast.state.testing import memory_store
 from tests.unit.conductor.player import ADMIN, ALICE, IMAGE_ID, Cloud
 
@@ -92,3 +93,43 @@ def test_a_group_that_went_asks_for_nothing_any_more(cloud: Cloud) -> None:
     cloud.answer(task, Placement(server_id=second, host="h1"))
     cloud.settle()
     assert cloud.server(second).host == "h1"
+
+
+def failed_builds(cloud: Cloud) -> dict[str, int]:
+    """As the store has it, which is what whoever follows hosts has heard."""
+    rows = cloud.store.read(lambda r: {host.name: host.failed_builds for host in r.scan(tables.HOSTS)})
+    heard = {event.host.name: event.host.failed_builds for event in cloud.events if isinstance(event, HostChanged)}
+    assert rows == heard
+    return rows
+
+
+@pytest.mark.parametrize("step", ["network", "spawn"])
+def test_a_host_that_could_not_build_is_counted_until_it_can(cloud: Cloud, step: str) -> None:
+    for count in (1, 2):
+        server_id = cloud.create()
+        cloud.answer(cloud.next("schedule"), Placement(server_id=server_id, host="h1"))
+        while cloud.pending[0].step != step:
+            cloud.answer(cloud.next())
+        cloud.fail(cloud.next(step))
+        cloud.settle()
+        assert cloud.server(server_id).host == "h2"
+        assert failed_builds(cloud) == {"h1": count, "h2": 0}
+    cloud.events = [event for event in cloud.events if isinstance(event, HostChanged)]
+    heard = len(cloud.events)
+    assert cloud.server(cloud.active()).host == "h1"
+    assert failed_builds(cloud) == {"h1": 0, "h2": 0}
+    cloud.active()
+    assert len([event for event in cloud.events if isinstance(event, HostChanged)]) == heard + 1
+
+
+def test_what_is_not_the_hosts_fault_is_not_counted(cloud: Cloud) -> None:
+    lost = cloud.create()
+    cloud.answer(cloud.next("schedule"), Placement(server_id=lost, host="nobody"))  # a race
+    cloud.settle()
+    nowhere = cloud.create()
+    cloud.answer(cloud.next("schedule"), Placement(server_id=nowhere))
+    unwanted = cloud.create()
+    cloud.answer(cloud.next("schedule"))
+    cloud.delete(unwanted)
+    cloud.settle()
+    assert failed_builds(cloud) == {"h1": 0, "h2": 0}
