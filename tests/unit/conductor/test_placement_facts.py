@@ -124,7 +124,9 @@ def test_a_host_that_could_not_build_is_counted_until_it_can(cloud: Cloud, step:
 
 def test_what_is_not_the_hosts_fault_is_not_counted(cloud: Cloud) -> None:
     lost = cloud.create()
-    cloud.answer(cloud.next("schedule"), Placement(server_id=lost, host="nobody"))  # a race
+    cloud.host_up("h1", False)
+    cloud.answer(cloud.next("schedule"), Placement(server_id=lost, host="h1"))  # a race
+    cloud.host_up("h1", True)
     cloud.settle()
     nowhere = cloud.create()
     cloud.answer(cloud.next("schedule"), Placement(server_id=nowhere))
