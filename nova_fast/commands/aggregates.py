@@ -24,6 +24,7 @@ from nova_fast.model.commands.aggregates import (
 )
 from nova_fast.model.errors import BadRequest, Conflict, NotFound
 from nova_fast.model.events import AggregateChanged, AggregateRemoved, HostChanged
+from nova_fast.model.hosts import Host
 from nova_fast.queries import aggregates, hosts
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
@@ -59,7 +60,7 @@ def update_aggregate(tx: Transaction, request: UpdateAggregate) -> AggregateResu
     if not isinstance(request.zone, msgspec.UnsetType):
         _check_new_zone(tx, aggregate, request.zone, "update")
         changes["metadata"] = _checked({**aggregate.metadata, ZONE_KEY: request.zone})
-    return _saved(tx, aggregate, **changes)
+    return AggregateResult(aggregate=_saved(tx, aggregate, **changes))
 
 
 @command(SetAggregateMetadata)
@@ -70,7 +71,7 @@ def set_aggregate_metadata(tx: Transaction, request: SetAggregateMetadata) -> Ag
         _check_new_zone(tx, aggregate, request.metadata[ZONE_KEY] or "", "update metadata of")
     merged = {**aggregate.metadata, **request.metadata}
     metadata = _checked({key: value for key, value in merged.items() if value is not None})
-    return _saved(tx, aggregate, metadata=metadata)
+    return AggregateResult(aggregate=_saved(tx, aggregate, metadata=metadata))
 
 
 @command(AddAggregateHost)
@@ -80,7 +81,11 @@ def add_aggregate_host(tx: Transaction, request: AddAggregateHost) -> AggregateR
     Raises NotFound, Conflict when it is in already, in another zone, or has servers that would change their zone.
     """
     host = hosts.get(tx, request.host)
-    aggregate = aggregates.get(tx, request.number)
+    return AggregateResult(aggregate=join(tx, aggregates.get(tx, request.number), host))
+
+
+def join(tx: Transaction, aggregate: Aggregate, host: Host) -> Aggregate:
+    """Put a host in. Raises Conflict as the command does."""
     if host.name in aggregate.hosts:
         raise Conflict(f"Aggregate {aggregate.number} already has host {host.name}.", code="aggregate_host_exists")
     others = {other.zone for other in aggregates.of_host(tx, host.name) if other.zone}
@@ -101,6 +106,11 @@ def remove_aggregate_host(tx: Transaction, request: RemoveAggregateHost) -> Aggr
         raise NotFound(
             f"Cannot remove host {request.host} in aggregate {request.number}", code="aggregate_host_not_found"
         )
+    return AggregateResult(aggregate=leave(tx, aggregate, host))
+
+
+def leave(tx: Transaction, aggregate: Aggregate, host: Host) -> Aggregate:
+    """Take a host out. Raises Conflict as the command does."""
     left = [other for other in aggregates.of_host(tx, host.name) if other.id != aggregate.id and other.zone]
     if aggregate.zone and not left:
         doing = f"remove host from aggregate {aggregate.number}"
@@ -160,7 +170,7 @@ def _check_new_zone(tx: Transaction, aggregate: Aggregate, zone: str, doing: str
         }
         if others - {zone}:
             why = f"One or more hosts already in availability zone(s) {sorted(others - {zone})}"
-        elif any(hosts.usage(tx, host).servers for host in aggregate.hosts):
+        elif any(_servers_on(tx, host) for host in aggregate.hosts):
             why = "One or more hosts contain instances in this zone"
     if why:
         raise BadRequest(f"Cannot {doing} aggregate {aggregate.number}. Reason: {why}.", code="zone_refused")
@@ -168,7 +178,7 @@ def _check_new_zone(tx: Transaction, aggregate: Aggregate, zone: str, doing: str
 
 def _check_no_servers(tx: Transaction, host: str, zones: tuple[str, str], doing: str) -> None:
     """No server's zone may change because of its host's. Raises Conflict."""
-    servers = hosts.usage(tx, host).servers
+    servers = _servers_on(tx, host)
     before, after = zones
     if servers and before != after:
         raise Conflict(
@@ -179,11 +189,17 @@ def _check_no_servers(tx: Transaction, host: str, zones: tuple[str, str], doing:
         )
 
 
+def _servers_on(tx: Transaction, host: str) -> int:
+    """The servers of a host; its usage may count other consumers of the provider that it is."""
+    return tx.count(tables.SERVERS_BY_HOST, host)
+
+
 # ---------------------------------------------------------------------- writing
-def _saved(tx: Transaction, old: Aggregate, **changes: Any) -> AggregateResult:
+def _saved(tx: Transaction, old: Aggregate, **changes: Any) -> Aggregate:
+    """The aggregate changed, and the zones of the hosts that this moves."""
     new = _put(tx, old, **changes)
     _settle_zones(tx, {*old.hosts, *new.hosts} if old.zone != new.zone else {*old.hosts} ^ {*new.hosts})
-    return AggregateResult(aggregate=new)
+    return new
 
 
 def _put(tx: Transaction, old: Aggregate, **changes: Any) -> Aggregate:

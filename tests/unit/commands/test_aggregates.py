@@ -25,8 +25,11 @@ from nova_fast.model.commands.aggregates import (
 from nova_fast.model.commands.hosts import RemoveHost
 from nova_fast.model.errors import BadRequest, Conflict, NotFound, NovaFastError
 from nova_fast.model.events import AggregateChanged, AggregateRemoved, HostChanged, HostRemoved
+from nova_fast.model.flavors import Flavor
 from nova_fast.model.hosts import Host, HostResources, HostUsage
 from nova_fast.model.identity import Caller
+from nova_fast.model.servers import Server
+from nova_fast.model.states import PowerState, VmState
 from nova_fast.model.tasks import HostReport
 from nova_fast.queries import aggregates, hosts
 from nova_fast.queries.check.recount import recount
@@ -47,6 +50,15 @@ COMMANDS = {
     RemoveAggregateHost: commands.remove_aggregate_host,
     DeleteAggregate: commands.delete_aggregate,
 }
+
+
+def a_server(tx: Transaction, host: str) -> Server:
+    return Server(
+        id=tx.new_uuid(), number=tx.next_number("servers"), project_id="p", user_id="u", name="vm", hostname="vm",
+        created_at_us=1, updated_at_us=1, vm_state=VmState.ACTIVE, task_state=None, power_state=PowerState.RUNNING,
+        flavor=Flavor(id="1", name="f", vcpus=1, ram_mib=1, disk_gib=1), image_id="", image_properties={},
+        reservation_id="r", host=host,
+    )  # fmt: skip
 
 
 class World:
@@ -87,7 +99,8 @@ class World:
         return self.store.read(lambda reader: hosts.get(reader, name)).zone
 
     def fill(self, name: str, servers: int) -> None:
-        self.store.run(lambda tx: tx.put(tables.HOST_USAGE, HostUsage(host=name, servers=servers)))
+        for _ in range(servers):
+            self.run(lambda tx: tx.put(tables.SERVERS, a_server(tx, name)))
 
     def agrees(self) -> None:
         """Nothing disagrees in the store, and the watcher knows what is there."""
@@ -170,7 +183,7 @@ def test_no_server_changes_its_zone(world: World) -> None:
     with pytest.raises(Conflict, match="would change from 'nova' to 'east' but the host already has 2 instance"):
         world.do(AddAggregateHost, number=1, host="h1")
     world.do(AddAggregateHost, number=3, host="h1")  # it is there already
-    world.fill("h2", 0)
+    world.store.run(lambda tx: tx.put(tables.HOST_USAGE, HostUsage(host="h2", servers=1)))  # a consumer, no server
     world.do(AddAggregateHost, number=1, host="h2")
     world.do(AddAggregateHost, number=2, host="h3")
     for host in ("h2", "h3"):
