@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
-from tests.api.host_world import add_host, add_scheduler, add_server
+from nova_fast.commands.hosts import record_host_report
+from nova_fast.model.tasks import HostReport
+from tests.api.host_world import RESOURCES, add_host, add_scheduler, add_server
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cloud
@@ -52,6 +55,17 @@ def test_cpu_info_is_text_before_2_28_and_an_object_since(cloud: Cloud) -> None:
     add_host(cloud, "node-1")
     assert get(cloud, "/os-hypervisors/detail", "2.27")["hypervisors"][0]["cpu_info"] == '{"model": "Haswell"}'
     assert get(cloud, "/os-hypervisors/detail", "2.28")["hypervisors"][0]["cpu_info"] == {"model": "Haswell"}
+
+
+def test_cpu_info_has_topology_and_features_in_parts_of_their_own(cloud: Cloud) -> None:
+    info = {"arch": "x86_64", "model": "Haswell", "sockets": "2", "cores": "4", "threads": "1"}
+    resources = msgspec.structs.replace(RESOURCES, cpu_info=info, features=("avx", "vmx"))
+    with cloud.store.transaction(1) as tx:
+        record_host_report(tx, HostReport(host="node-1", zone="nova", resources=resources))
+    assert get(cloud, "/os-hypervisors/detail", "2.28")["hypervisors"][0]["cpu_info"] == {
+        "arch": "x86_64", "model": "Haswell", "topology": {"sockets": 2, "cores": 4, "threads": 1},
+        "features": ["avx", "vmx"],
+    }  # fmt: skip
 
 
 def test_what_servers_take_is_shown_and_summed(cloud: Cloud) -> None:

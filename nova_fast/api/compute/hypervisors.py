@@ -17,7 +17,7 @@ from nova_fast.api.framework.paging import clamp_limit, page
 from nova_fast.api.framework.request import Request
 from nova_fast.model.base import Value
 from nova_fast.model.errors import BadRequest, NotFound
-from nova_fast.model.hosts import Host, HostUsage
+from nova_fast.model.hosts import Host, HostResources, HostUsage
 from nova_fast.model.servers import Server
 from nova_fast.queries import hosts
 
@@ -50,6 +50,9 @@ class StrictShowQuery(ShowQuery, forbid_unknown_fields=True):
 
 _LIST_QUERY = {"2.1": NoQuery, "2.33": PagedQuery, "2.53": ListQuery, "2.75": StrictListQuery}
 _SHOW_QUERY = {"2.1": NoQuery, "2.53": ShowQuery, "2.75": StrictShowQuery}
+
+
+_TOPOLOGY = ("sockets", "cores", "threads")
 
 
 class Row(Value, frozen=True):
@@ -87,8 +90,19 @@ def _full(request: Request, row: Row) -> dict[str, Any]:
     }
     if request.at_least("2.88"):
         return body | {"uptime": host.resources.uptime or None}
-    cpu_info: Any = host.resources.cpu_info
+    cpu_info = _cpu_info(host.resources)
     return body | _capacity(row) | {"cpu_info": cpu_info if request.at_least("2.28") else json.dumps(cpu_info)}
+
+
+def _cpu_info(resources: HostResources) -> dict[str, Any]:
+    """The processor as Nova shows it: its topology and features in parts of their own."""
+    info: dict[str, Any] = {key: value for key, value in resources.cpu_info.items() if key not in _TOPOLOGY}
+    topology = {key: int(resources.cpu_info[key]) for key in _TOPOLOGY if key in resources.cpu_info}
+    if topology:
+        info["topology"] = topology
+    if resources.features:
+        info["features"] = list(resources.features)
+    return info
 
 
 def _capacity(row: Row) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import time
 from collections import defaultdict
 
 from nova_fast.compute.drivers.base import OnChange
+from nova_fast.compute.drivers.traits import EVERY_DRIVER, architecture_traits, cpu_traits
 from nova_fast.config import ComputeConfig
 from nova_fast.model.errors import Conflict, NotFound
 from nova_fast.model.hosts import HostResources
@@ -29,6 +30,12 @@ _MOVES: dict[Action, tuple[frozenset[PowerState], PowerState]] = {
     Action.RESUME: (frozenset({PowerState.SUSPENDED, PowerState.SHUTDOWN}), PowerState.RUNNING),
     Action.REBOOT: (frozenset(PowerState), PowerState.RUNNING),
 }
+
+
+#: The same on every machine: what a test asks for does not depend on where it runs.
+_FLAGS = ("aes", "avx", "avx2", "mmx", "pni", "sse", "sse2", "sse4_1", "sse4_2", "ssse3")
+_FEATURES = ("aes", "avx", "avx2")
+_TRAITS = tuple(sorted({*EVERY_DRIVER, *architecture_traits(platform.machine()), *cpu_traits(_FLAGS)}))
 
 
 class FakeDriver:
@@ -63,6 +70,9 @@ class FakeDriver:
             cpu_info={"arch": platform.machine(), "model": "fake", "vendor": "fake"},
             host_ip="127.0.0.1",
             uptime=f"up {int((time.monotonic() - self._started) / 60)} min",
+            supported_instances=((platform.machine(), "fake", "hvm"),),
+            traits=_TRAITS,
+            features=_FEATURES,
         )
 
     async def spawn(self, guest: Guest) -> GuestState:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import platform
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from nova_fast.compute.drivers.choice import create_driver
 from nova_fast.compute.drivers.fake import FakeDriver
 from nova_fast.config import ComputeConfig, Config
 from nova_fast.model.errors import BadRequest, Conflict, NotFound
+from nova_fast.model.placement_names import TRAITS
 from nova_fast.model.states import Action, PowerState
 from nova_fast.model.tasks import GuestState, PowerGuest, ReadConsole
 
@@ -122,3 +124,11 @@ def test_the_configuration_names_the_driver() -> None:
     assert isinstance(made, FakeDriver)
     with pytest.raises(BadRequest):
         create_driver(Config(compute=ComputeConfig(driver="xen")), lambda _: None)
+
+
+def test_the_machine_is_described_by_standard_names() -> None:
+    driver, _ = fake()
+    resources = asyncio.run(driver.resources())
+    assert resources.supported_instances == ((platform.machine(), "fake", "hvm"),)
+    assert {"COMPUTE_NODE", "HW_CPU_X86_AVX2"} <= set(resources.traits) <= TRAITS
+    assert "avx2" in resources.features

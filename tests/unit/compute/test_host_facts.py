@@ -12,8 +12,19 @@ import pytest
 
 from nova_fast.compute.drivers.libvirt.binding import without_paths
 from nova_fast.compute.drivers.libvirt.file_access import FileAccess, QemuUser, barring_folder, disk_errors, qemu_user
-from nova_fast.compute.drivers.libvirt.host_facts import cpu_info, logged_in_users, ram_mib, read_resources, uptime_text
+from nova_fast.compute.drivers.libvirt.host_facts import (
+    cpu_features,
+    cpu_info,
+    host_traits,
+    logged_in_users,
+    ram_mib,
+    read_resources,
+    supported_instances,
+    uptime_text,
+)
+from nova_fast.compute.drivers.traits import _FLAGS
 from nova_fast.model.errors import Conflict, InternalError, Unavailable
+from nova_fast.model.placement_names import TRAITS
 
 CAPABILITIES = """<capabilities><host><uuid>u</uuid>
 <cpu><arch>x86_64</arch><model>Haswell</model><vendor>Intel</vendor>
@@ -21,7 +32,10 @@ CAPABILITIES = """<capabilities><host><uuid>u</uuid>
 <feature name='vmx'/><feature name='avx'/></cpu>
 <secmodel><model>none</model><doi>0</doi></secmodel>
 <secmodel><model>dac</model><doi>0</doi><baselabel type='kvm'>+64055:+107</baselabel>
-<baselabel type='qemu'>+64055:+107</baselabel></secmodel></host></capabilities>"""
+<baselabel type='qemu'>+64055:+107</baselabel></secmodel></host>
+<guest><os_type>hvm</os_type><arch name='i686'><domain type='qemu'/><domain type='kvm'/></arch></guest>
+<guest><os_type>hvm</os_type><arch name='x86_64'><domain type='qemu'/><domain type='kvm'/></arch></guest>
+<guest><os_type>hvm</os_type><arch name='aarch64'><domain type='qemu'/></arch></guest></capabilities>"""
 NOBODY_ELSE = QemuUser(user_id=54321, group_id=54322)
 
 
@@ -33,9 +47,33 @@ def test_the_processor_is_described() -> None:
         "sockets": "1",
         "cores": "4",
         "threads": "2",
-        "features": "avx,vmx",
     }
+    assert cpu_features(CAPABILITIES) == ("avx", "vmx")
     assert cpu_info("<capabilities><host/></capabilities>") == {}
+
+
+def test_guests_are_of_the_hosts_own_instruction_set_and_of_kvm_only_where_it_is_used() -> None:
+    emulated = (("i686", "qemu", "hvm"), ("x86_64", "qemu", "hvm"))
+    assert supported_instances(CAPABILITIES, "x86_64", "qemu") == emulated
+    hardware = (("i686", "kvm", "hvm"), ("x86_64", "kvm", "hvm"))
+    assert supported_instances(CAPABILITIES, "x86_64", "kvm") == tuple(sorted(emulated + hardware))
+    assert supported_instances(CAPABILITIES, "aarch64", "qemu") == (("aarch64", "qemu", "hvm"),)
+    assert supported_instances("<capabilities><host/></capabilities>", "x86_64", "kvm") == (("x86_64", "kvm", "hvm"),)
+
+
+def test_traits_are_standard_ones_that_a_guest_can_be_given() -> None:
+    every = frozenset(_FLAGS)
+    kvm = set(host_traits(CAPABILITIES, "x86_64", every, "kvm"))
+    assert kvm <= TRAITS
+    assert {"HW_CPU_X86_AVX2", "HW_CPU_X86_INTEL_VMX", "HW_CPU_X86_SSE42", "HW_CPU_HYPERTHREADING"} <= kvm
+    assert {"COMPUTE_NODE", "COMPUTE_STORAGE_BUS_VIRTIO", "HW_ARCH_X86_64", "COMPUTE_ARCH_X86_64"} <= kvm
+    emulated = set(host_traits(CAPABILITIES, "x86_64", every, "qemu"))
+    assert {trait for trait in emulated if trait.startswith("HW_CPU_X86")} == {
+        f"HW_CPU_X86_{name}" for name in ("MMX", "SSE", "SSE2", "SSE3")
+    }
+    assert "HW_CPU_X86_AVX" not in host_traits(CAPABILITIES, "x86_64", every - {"avx"}, "kvm")
+    for machine in ("aarch64", "ppc64le", "s390x", "riscv64", "vax"):
+        assert set(host_traits("<capabilities><host/></capabilities>", machine, every, "kvm")) <= TRAITS
 
 
 def test_qemus_user_is_read_from_the_capabilities() -> None:

@@ -10,10 +10,20 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from nova_fast.compute.drivers.libvirt.virt_type import cpu_flags
+from nova_fast.compute.drivers.traits import (
+    EMULATED_FLAGS,
+    EVERY_DRIVER,
+    QEMU_GUEST,
+    architecture_traits,
+    cpu_traits,
+)
 from nova_fast.model.hosts import HostResources
 
 _UTMP_RECORD_BYTES = 384  # on Linux; the first two bytes are the type of the record
 _USER_PROCESS = 7
+#: machine → the instruction sets that its guests may have.
+_RUNS = {"x86_64": ("x86_64", "i686")}
 
 
 def read_resources(instances: Path, capabilities: str, hypervisor: tuple[str, int], virt_type: str) -> HostResources:
@@ -31,7 +41,48 @@ def read_resources(instances: Path, capabilities: str, hypervisor: tuple[str, in
         cpu_info=cpu_info(capabilities),
         host_ip=outgoing_address(),
         uptime=uptime_text(time.strftime("%H:%M:%S"), uptime_s, logged_in_users(), os.getloadavg()),
+        supported_instances=supported_instances(capabilities, platform.machine(), virt_type),
+        traits=host_traits(capabilities, platform.machine(), cpu_flags(Path("/proc/cpuinfo").read_text()), virt_type),
+        features=cpu_features(capabilities),
     )
+
+
+def supported_instances(capabilities: str, machine: str, virt_type: str) -> tuple[tuple[str, str, str], ...]:
+    """What guests can be: instruction set, hypervisor and kind of virtualization, as images ask for them.
+
+    libvirt also lists what it could emulate; a guest here has the instruction set of its host (or the older one of 32
+    bits), and hardware virtualization only where it is used.
+    """
+    sets = _RUNS.get(machine, (machine,))
+    found = {
+        (guest_set, domain.get("type", ""), guest.findtext("os_type", ""))
+        for guest in _parsed(capabilities).iterfind("./guest")
+        for arch in guest.iterfind("arch")
+        for domain in arch.iterfind("domain")
+        if (guest_set := arch.get("name", "")) in sets and domain.get("type") in ("qemu", virt_type)
+    }
+    return tuple(sorted(found)) or ((machine, virt_type, "hvm"),)
+
+
+def host_traits(capabilities: str, machine: str, flags: frozenset[str], virt_type: str) -> tuple[str, ...]:
+    """The traits of this machine; ``flags`` are its processor's, which guests have where KVM runs them."""
+    found = {*EVERY_DRIVER, *QEMU_GUEST} | architecture_traits(machine)
+    if machine in _RUNS:
+        found |= cpu_traits(flags if virt_type == "kvm" else EMULATED_FLAGS)
+    topology = _parsed(capabilities).find("./host/cpu/topology")
+    if topology is not None and int(topology.get("threads", "1")) > 1:
+        found.add("HW_CPU_HYPERTHREADING")
+    return tuple(sorted(found))
+
+
+def cpu_features(capabilities: str) -> tuple[str, ...]:
+    """What the processor has beyond its model, by libvirt's names."""
+    features = _parsed(capabilities).iterfind("./host/cpu/feature")
+    return tuple(sorted(name for feature in features if (name := feature.get("name"))))
+
+
+def _parsed(capabilities: str) -> ET.Element:
+    return ET.fromstring(capabilities)  # noqa: S314 - libvirt's own words
 
 
 def ram_mib(meminfo: str) -> int:
@@ -43,15 +94,14 @@ def ram_mib(meminfo: str) -> int:
 
 
 def cpu_info(capabilities: str) -> dict[str, str]:
-    """Architecture, vendor, model, topology and features of the host's processor, from libvirt's capabilities XML."""
-    cpu = ET.fromstring(capabilities).find("./host/cpu")  # noqa: S314 - libvirt's own words
+    """Architecture, vendor, model and topology of the host's processor, from libvirt's capabilities XML."""
+    cpu = _parsed(capabilities).find("./host/cpu")
     if cpu is None:
         return {}
     info = {key: cpu.findtext(key, "") for key in ("arch", "vendor", "model")}
     topology = cpu.find("topology")
     if topology is not None:
         info |= {key: topology.get(key, "1") for key in ("sockets", "cores", "threads")}
-    info["features"] = ",".join(sorted(feature.get("name", "") for feature in cpu.iterfind("feature")))
     return {key: value for key, value in info.items() if value}
 
 
