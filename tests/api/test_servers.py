@@ -28,6 +28,7 @@ def world(cloud: Cloud) -> World:
     ("status", "fields"),
     [
         (400, {"name": ...}),
+        (400, {"return_reservation_id": "perhaps"}),
         (400, {"name": ""}),
         (400, {"name": " vm"}),
         (400, {"name": "x" * 256}),

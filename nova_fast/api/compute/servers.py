@@ -32,11 +32,11 @@ async def create(request: Request) -> Answer:
     """Accept one or more servers; they are durable when this answers, and built after it."""
     fields = request.body.server
     bodies.check_create_versions(request, fields)
+    reserve = fields.return_reservation_id
+    brief = reserve is not UNSET and bodies.boolean(reserve, "return_reservation_id")
     command = _command(request, request.body, fields)
     created: ServersCreated = await request.command(command)
-    if fields.return_reservation_id is not UNSET and bodies.boolean(
-        fields.return_reservation_id, "return_reservation_id"
-    ):
+    if brief:
         return Answer(body={"reservation_id": created.reservation_id})
     server_id = created.server_ids[0]
     groups = command.security_groups or ("default",)
