@@ -25,9 +25,12 @@ from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError
 from nova_fast.model.hosts import HostResources
 from nova_fast.model.tasks import (
+    CacheImages,
     ConsoleOutput,
     DestroyGuest,
+    Done,
     Guest,
+    GuestImage,
     HostHeard,
     HostReport,
     PowerGuest,
@@ -93,6 +96,7 @@ class HostDaemon:
         self._peer.handle(DestroyGuest, self._destroy_guest)
         self._peer.handle(PowerGuest, self._power_guest)
         self._peer.handle(ReadConsole, self._console)
+        self._peer.handle(CacheImages, self._cache_images)
         self._reports.start()
         await self._peer.start()
         self._spawn(self._look_at_resources())
@@ -130,10 +134,25 @@ class HostDaemon:
     async def _console(self, message: ReadConsole, _call_id: bytes) -> Message:
         return ConsoleOutput(text=await self._driver.console(message))
 
+    async def _cache_images(self, message: CacheImages, _call_id: bytes) -> Message:
+        self._spawn(self._fetch(message.images))
+        return Done()
+
+    async def _fetch(self, images: tuple[GuestImage, ...]) -> None:
+        """Fetch images one after the other; a guest that needs one which could not be fetched says why."""
+        for image in images:
+            try:
+                await self._driver.cache_image(self._reachable(image))
+                log.info("image %s is on host %s", image.id, self._name)
+            except NovaFastError as error:
+                log.warning("image %s is not on host %s: %s", image.id, self._name, error)
+
     def _here(self, guest: Guest) -> Guest:
         """The guest with its image as this machine reaches it."""
-        path = str(self._config.images_path / guest.image.id)
-        return msgspec.structs.replace(guest, image=msgspec.structs.replace(guest.image, path=path))
+        return msgspec.structs.replace(guest, image=self._reachable(guest.image))
+
+    def _reachable(self, image: GuestImage) -> GuestImage:
+        return msgspec.structs.replace(image, path=str(self._config.images_path / image.id))
 
     # ------------------------------------------------------------------ what is said
     def _report(self) -> Message:

@@ -19,6 +19,8 @@ from nova_fast.hub.server import HubServer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Forbidden, NovaFastError
 from nova_fast.model.tasks import (
+    CacheAggregateImages,
+    CacheImages,
     ConsoleOutput,
     Done,
     GuestChanged,
@@ -30,7 +32,8 @@ from nova_fast.model.tasks import (
     ReadServerConsole,
     ServiceReport,
 )
-from nova_fast.queries import metadata
+from nova_fast.queries import aggregates, metadata
+from nova_fast.queries.guests import image_of
 from nova_fast.state import schema as tables
 from nova_fast.state.store import Store
 from nova_fast.state.transaction import Transaction
@@ -38,6 +41,8 @@ from nova_fast.state.transaction import Transaction
 log = logging.getLogger(__name__)
 
 CONSOLE_TIMEOUT_S = 15
+CACHE_TIMEOUT_S = 15  # to be told; fetching takes as long as it takes
+TOLD_AT_ONCE = 8  # hosts
 MISSING_AT_ONCE = 500  # hosts looked at in one transaction
 
 
@@ -61,6 +66,7 @@ class Reports:
         self._hub.handle(GuestInventory, self.guest_inventory)
         self._hub.handle(MetadataRequest, self.metadata_request)
         self._hub.handle(ReadServerConsole, self.console)
+        self._hub.handle(CacheAggregateImages, self.cache_images)
 
     async def host_report(self, peer: str, message: HostReport, _call_id: bytes) -> Message:
         """A compute's heartbeat."""
@@ -114,6 +120,28 @@ class Reports:
             return ConsoleOutput(text="")
         ask = ReadConsole(server_id=server.id, domain_name=server.domain_name, lines=message.lines)
         return await self._hub.call(f"compute@{server.host}", ask, timeout_s=CONSOLE_TIMEOUT_S)
+
+    def cache_images(self, _peer: str, message: CacheAggregateImages, _call_id: bytes) -> Message:
+        """Have the hosts of an aggregate that are up fetch images. Nobody waits for it, and nothing depends on it."""
+        with self._store.snapshot() as snapshot:
+            aggregate = aggregates.get(snapshot, message.number)
+            images = tuple(image_of(snapshot, image_id, {}) for image_id in message.image_ids)
+            there = [host for name in aggregate.hosts if (host := snapshot.get(tables.HOSTS, name)) is not None]
+        names = [host.name for host in there if host.up and not host.forced_down]
+        self._beside(f"images for aggregate {message.number}", self._cache_on(names, CacheImages(images=images)))
+        return Done()
+
+    async def _cache_on(self, hosts: list[str], message: CacheImages) -> None:
+        waiting = iter(hosts)
+
+        async def tell() -> None:
+            for host in waiting:
+                try:
+                    await self._hub.call(f"compute@{host}", message, timeout_s=CACHE_TIMEOUT_S)
+                except NovaFastError as error:
+                    log.warning("host %s was not told to fetch images: %s", host, error)
+
+        await asyncio.gather(*(tell() for _ in range(TOLD_AT_ONCE)))
 
     def peer_up_or_down(self, peer: str, up: bool) -> None:
         """Record that a daemon's heartbeats arrive, or no longer."""

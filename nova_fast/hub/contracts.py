@@ -27,7 +27,12 @@ NODE_TO_HUB: tuple[type[Message], ...] = (
     tasks.MetadataRequest,
 )
 #: Calls that any other daemon may make of the conductor, and what may come back.
-PEER_TO_HUB: tuple[type[Message], ...] = (*NODE_TO_HUB, tasks.ReadServerConsole, *COMMANDS)
+PEER_TO_HUB: tuple[type[Message], ...] = (
+    *NODE_TO_HUB,
+    tasks.ReadServerConsole,
+    tasks.CacheAggregateImages,
+    *COMMANDS,
+)
 PEER_TO_HUB_REPLIES: tuple[type[Message], ...] = (
     tasks.Done,
     tasks.HostHeard,
@@ -44,6 +49,7 @@ HUB_TO_PEER: tuple[type[Message], ...] = (
     tasks.DestroyGuest,
     tasks.PowerGuest,
     tasks.ReadConsole,
+    tasks.CacheImages,
     tasks.ApplyNetworks,
     tasks.SelectHosts,
     tasks.ReleaseClaims,

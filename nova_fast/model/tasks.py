@@ -119,6 +119,19 @@ class ConsoleOutput(Message, frozen=True):
     text: str
 
 
+class CacheAggregateImages(Message, frozen=True):
+    """api → conductor: have images on the hosts of an aggregate; the face has checked who asks. → Done at once."""
+
+    number: int
+    image_ids: tuple[str, ...]
+
+
+class CacheImages(Message, frozen=True):
+    """conductor → compute: fetch these images before a guest needs them. → Done at once; it is done beside."""
+
+    images: tuple[GuestImage, ...]
+
+
 class GuestInventory(Message, frozen=True):
     """compute → conductor, when it has (re)connected, and now and then: the guests that are there. → WantedGuests."""
 

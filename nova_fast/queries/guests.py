@@ -26,22 +26,23 @@ def guest_of(reader: Reader, server: Server, admin_password: str = "") -> Guest:
         root_disk_gib=server.flavor.disk_gib,
         ephemeral_gib=server.flavor.ephemeral_gib,
         swap_mib=server.flavor.swap_mib,
-        image=_image(reader, server),
+        image=image_of(reader, server.image_id, server.image_properties),
         nics=_nics(reader, server),
         config_drive=config_drive_files(reader, server, admin_password or None) if server.config_drive else None,
         extra_specs=server.flavor.extra_specs,
     )
 
 
-def _image(reader: Reader, server: Server) -> GuestImage:
-    image = reader.get(tables.IMAGES, server.image_id)
+def image_of(reader: Reader, image_id: str, properties: dict[str, str]) -> GuestImage:
+    """An image as a hypervisor is told of it."""
+    image = reader.get(tables.IMAGES, image_id)
     return GuestImage(
-        id=server.image_id,
+        id=image_id,
         path="",
         size=(image.size or 0) if image else 0,
         sha512=(image.hash_value or "") if image else "",
         disk_format=(image.disk_format or "") if image else "",
-        properties=server.image_properties,
+        properties=properties,
     )
 
 

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from nova_fast.api.framework.request import Services
+from nova_fast.hub.peer import Peer
+from nova_fast.model.base import Message
+from nova_fast.model.tasks import CacheAggregateImages, Done
 from tests.api.host_world import add_host, add_scheduler, add_server
-from tests.api.server_world import World, message
+from tests.api.server_world import IMAGE_ID, LARGE_IMAGE_ID, World, message
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cloud, Reply
@@ -22,6 +26,27 @@ PATH = "/v2.1/os-aggregates"
 @pytest.fixture
 def faces() -> tuple[str, ...]:
     return ("compute",)
+
+
+class Conductor(Peer):
+    """A link to the conductor that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.heard: list[Message] = []
+
+    async def call(self, message: Message, *, timeout_s: float = 0, call_id: bytes | None = None) -> Message:
+        self.heard.append(message)
+        return Done()
+
+
+@pytest.fixture
+def conductor() -> Conductor:
+    return Conductor()
+
+
+@pytest.fixture
+def services(conductor: Conductor) -> Services:
+    return Services(conductor)
 
 
 def make(cloud: Cloud, name: str, version: str = "2.96", **fields: Any) -> Reply:
@@ -169,3 +194,22 @@ def test_zones_are_shown_with_hosts_to_an_admin(cloud: Cloud) -> None:
     add_server(cloud, cloud.project("p1").member, "h2")
     assert act(cloud, 1, "remove_host", host="h2").status == 409
     cloud.made_up_usage = True
+
+
+def test_images_are_fetched_before_servers_need_them(cloud: Cloud, conductor: Conductor) -> None:
+    World(cloud)
+    make(cloud, "rack")
+
+    def ask(*ids: str, number: int = 1, version: str = "2.81") -> int:
+        body = {"cache": [{"id": one} for one in ids]}
+        return cloud.admin.post("compute", f"{PATH}/{number}/images", json=body, microversion=version).status
+
+    assert ask(IMAGE_ID, LARGE_IMAGE_ID) == 202
+    assert conductor.heard == [CacheAggregateImages(number=1, image_ids=(IMAGE_ID, LARGE_IMAGE_ID))]
+    assert ask(IMAGE_ID, IMAGE_ID) == 400
+    assert ask() == 400
+    assert ask("disk") == 400
+    assert ask("99999999-0000-4000-8000-000000000000") == 400
+    assert ask(IMAGE_ID, number=9) == 404
+    assert ask(IMAGE_ID, version="2.80") == 404
+    assert len(conductor.heard) == 1

@@ -56,7 +56,7 @@ def zones(cli: Session) -> dict[str, str]:
     return {row["Host Name"]: row["Zone Name"] for row in rows if row["Service Name"] == "nova-compute"}
 
 
-def test_aggregates_make_zones_and_servers_go_there(cli: Session) -> None:
+def test_aggregates_make_zones_and_servers_go_there(cloud: Cloud, cli: Session) -> None:
     first, second = hosts(cli)
     cli.text("aggregate", "create", "--zone", "east", "--property", "ssd=true", "rack")
     cli.text("aggregate", "add", "host", "rack", second)
@@ -65,6 +65,8 @@ def test_aggregates_make_zones_and_servers_go_there(cli: Session) -> None:
     shown = cli.openstack("aggregate", "show", "shelf")
     assert (shown["availability_zone"], shown["hosts"], shown["properties"]) == ("east", [second], {"cpu": "fast"})
     assert [row["Name"] for row in cli.openstack("aggregate", "list", "--long")] == ["shelf"]
+    cli.text("aggregate", "cache", "image", "shelf", "disk")
+    wait_for("the image is fetched", lambda: f"is on host {second}" in cloud.log("compute"), 10)
     assert cli.openstack("hypervisor", "show", second)["aggregates"] == ["shelf"]
     assert zones(cli) == {first: "nova", second: "east"}
     services = cli.openstack("compute", "service", "list", "--service", "nova-compute")

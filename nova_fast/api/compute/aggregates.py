@@ -5,6 +5,7 @@ Source: Compute API v2.1, "Host aggregates". An aggregate is named by a number; 
 
 from __future__ import annotations
 
+import uuid
 from typing import Annotated, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from nova_fast.api.compute import shapes
 from nova_fast.api.compute.face import face
 from nova_fast.api.framework.request import Request
+from nova_fast.hub.peer import Peer
 from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.base import Message
 from nova_fast.model.commands.aggregates import (
@@ -24,11 +26,17 @@ from nova_fast.model.commands.aggregates import (
     SetAggregateMetadata,
     UpdateAggregate,
 )
-from nova_fast.model.errors import BadRequest
-from nova_fast.queries import aggregates
+from nova_fast.model.errors import BadRequest, NotFound
+from nova_fast.model.identity import Caller
+from nova_fast.model.images import ImageStatus
+from nova_fast.model.tasks import CacheAggregateImages
+from nova_fast.queries import aggregates, images
+from nova_fast.queries.reading import Reader
 
 ONE = "/os-aggregates/{aggregate_id}"
 ACTION = ONE + "/action"
+CACHE_TIMEOUT_S = 15
+IMAGES_MAX = 100  # in one request
 Text255 = Annotated[str, Meta(min_length=1, max_length=255)]
 MetadataKey = Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9\-_:. ]+\Z")]
 MetadataValue = Annotated[str, Meta(max_length=255)] | None
@@ -54,6 +62,14 @@ class UpdateBody(msgspec.Struct, forbid_unknown_fields=True):
 
 class HostName(msgspec.Struct, forbid_unknown_fields=True):
     host: Annotated[str, Meta(min_length=1, max_length=255, pattern=r"^[a-zA-Z0-9\-._]*\Z")]
+
+
+class CachedImage(msgspec.Struct, forbid_unknown_fields=True):
+    id: uuid.UUID
+
+
+class ImagesBody(msgspec.Struct, forbid_unknown_fields=True):
+    cache: Annotated[list[CachedImage], Meta(min_length=1, max_length=IMAGES_MAX)]
 
 
 class NewMetadata(msgspec.Struct, forbid_unknown_fields=True):
@@ -146,6 +162,30 @@ async def set_metadata(request: Request, aggregate_id: str) -> dict[str, Any]:
         _zone(str(metadata["availability_zone"]))
     number = _number(aggregate_id)
     return await _changed(request, SetAggregateMetadata(caller=request.caller, number=number, metadata=metadata))
+
+
+@face.route("POST", ONE + "/images", ok=202, errors=(400, 404), policy="admin", body=ImagesBody, since="2.81")
+async def cache_images(request: Request, aggregate_id: str) -> None:
+    """Have the aggregate's hosts fetch images before servers need them."""
+    ids = tuple(str(image.id) for image in request.body.cache)
+    if len(set(ids)) != len(ids):
+        raise BadRequest("Duplicate images in request", field="cache")
+    number = _number(aggregate_id)
+    with request.snapshot() as snapshot:
+        aggregates.get(snapshot, number)
+        for image_id in ids:
+            _check_image(snapshot, image_id, request.caller)
+    message = CacheAggregateImages(number=number, image_ids=ids)
+    await request.services.get(Peer).call(message, timeout_s=CACHE_TIMEOUT_S)
+
+
+def _check_image(reader: Reader, image_id: str, caller: Caller) -> None:
+    try:
+        image = images.get(reader, image_id, caller)
+    except NotFound:
+        raise BadRequest(f"Image {image_id} could not be found.", field="cache", code="image_not_found") from None
+    if image.status is not ImageStatus.ACTIVE:
+        raise BadRequest(f"Image {image_id} is not active.", field="cache", code="image_not_active")
 
 
 async def _changed(request: Request, command: Message) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from nova_fast.model.hosts import HostResources
-from nova_fast.model.tasks import Guest, GuestState, PowerGuest, ReadConsole
+from nova_fast.model.tasks import Guest, GuestImage, GuestState, PowerGuest, ReadConsole
 
 #: Told of a guest that changed its state by itself: on the event loop, not while an operation on it runs.
 OnChange = Callable[[GuestState], None]
@@ -43,6 +43,9 @@ class Driver(Protocol):
 
         Raises NotFound or Conflict when the guest is not in a state from which that can be done.
         """
+
+    async def cache_image(self, image: GuestImage) -> None:
+        """Have an image here before a guest needs it. Raises what ``spawn`` raises of an image."""
 
     async def console(self, message: ReadConsole) -> str:
         """The end of what the guest wrote to its serial console; at most 1 MiB. Raises NotFound."""

@@ -18,7 +18,7 @@ from nova_fast.config import ComputeConfig
 from nova_fast.model.errors import Conflict, NotFound
 from nova_fast.model.hosts import HostResources
 from nova_fast.model.states import Action, PowerState
-from nova_fast.model.tasks import Guest, GuestState, PowerGuest, ReadConsole
+from nova_fast.model.tasks import Guest, GuestImage, GuestState, PowerGuest, ReadConsole
 
 #: action → the states it may start from, where it ends. A guest that is there already is left.
 _MOVES: dict[Action, tuple[frozenset[PowerState], PowerState]] = {
@@ -131,6 +131,9 @@ class FakeDriver:
         kept = self._consoles[message.server_id]
         chosen = kept if message.lines is None else kept[max(0, len(kept) - message.lines) :]
         return "".join(f"{line}\n" for line in chosen)
+
+    async def cache_image(self, image: GuestImage) -> None:
+        """Nothing is read of an image here."""
 
     async def inventory(self) -> list[GuestState]:
         """Every guest in memory."""

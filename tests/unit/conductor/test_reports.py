@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 
+from nova_fast.commands.hosts import record_host_report
 from nova_fast.conductor import reports as reports_module
 from nova_fast.conductor.engine import Engine
 from nova_fast.conductor.reports import Reports
 from nova_fast.conductor.writer import Writer
 from nova_fast.hub.contracts import decoder_of
 from nova_fast.model.commands import RESULTS
-from nova_fast.model.errors import Forbidden
+from nova_fast.model.commands.aggregates import AddAggregateHost, CreateAggregate
+from nova_fast.model.errors import Forbidden, NotFound
 from nova_fast.model.states import PowerState, VmState
 from nova_fast.model.tasks import (
+    CacheAggregateImages,
+    Done,
     GuestChanged,
     GuestInventory,
     HostReport,
@@ -27,7 +31,7 @@ from nova_fast.model.tasks import (
 )
 from nova_fast.state import schema as tables
 from nova_fast.state.testing import memory_store
-from tests.unit.conductor.player import Cloud, resources
+from tests.unit.conductor.player import ADMIN, IMAGE_ID, Cloud, resources
 
 ID = b"\0" * 16
 
@@ -159,3 +163,29 @@ def test_a_host_goes_down_and_comes_back(cloud: Cloud) -> None:
     assert not up(cloud, "h1")
     play(cloud, back)
     assert up(cloud, "h1")
+
+
+def test_the_hosts_of_an_aggregate_that_are_up_are_told_to_fetch_images(cloud: Cloud) -> None:
+    cloud.run(CreateAggregate(caller=ADMIN, name="rack"))
+    for host in ("h1", "h2"):
+        cloud.run(AddAggregateHost(caller=ADMIN, number=1, host=host))
+    cloud.commit(
+        lambda tx: record_host_report(tx, HostReport(host="h3", zone="nova", resources=resources())) and Done()
+    )
+    cloud.host_up("h2", False)
+    told: list[tuple[str, Any]] = []
+
+    async def call(peer: str, message: Any, *, timeout_s: float) -> Done:
+        told.append((peer, message))
+        return Done()
+
+    async def story(reports: Reports) -> None:
+        reports._hub.call = call  # type: ignore[method-assign, assignment]
+        assert reports.cache_images("api.h1.1", CacheAggregateImages(number=1, image_ids=(IMAGE_ID,)), ID) == Done()
+        with pytest.raises(NotFound):
+            reports.cache_images("api.h1.1", CacheAggregateImages(number=9, image_ids=(IMAGE_ID,)), ID)
+
+    play(cloud, story)
+    [(peer, message)] = told
+    assert peer == "compute@h1"
+    assert [(image.id, image.disk_format) for image in message.images] == [(IMAGE_ID, "qcow2")]

@@ -31,7 +31,7 @@ from nova_fast.config import Config
 from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.hosts import HostResources
 from nova_fast.model.states import Action, PowerState
-from nova_fast.model.tasks import Guest, GuestState, PowerGuest, ReadConsole
+from nova_fast.model.tasks import Guest, GuestImage, GuestState, PowerGuest, ReadConsole
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -174,6 +174,10 @@ class LibvirtDriver:
     async def console(self, message: ReadConsole) -> str:
         """The end of the guest's serial console log."""
         return await self._on_disk(lambda: self._folders.read_console(message.server_id, message.lines))
+
+    async def cache_image(self, image: GuestImage) -> None:
+        """Copy an image in and check it, if it is not here."""
+        await self._images.get(image)
 
     async def inventory(self) -> list[GuestState]:
         """The guests of this cloud on this host; NOSTATE for those of which only files are left."""
