@@ -176,6 +176,7 @@ class Surface:
             "PATCH /v2/images/{image_id}": [{"op": "replace", "path": "/name", "value": "other"}],
             "POST /v2/images/{image_id}/members": {"member": self.foreign.project_id},
             "POST /v2.1/flavors": {"flavor": flavor},
+            "POST /v2.1/os-aggregates/{aggregate_id}/images": {"cache": [{"id": IMAGE_ID}]},
             "PUT /v2.1/os-aggregates/{aggregate_id}": {"aggregate": {"name": "other"}},
             "POST /v2.1/os-keypairs": {"keypair": {"name": "new", "public_key": SSH_KEY}},
             "POST /v2.1/servers": {"server": server},
