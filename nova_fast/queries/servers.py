@@ -197,7 +197,7 @@ def _take(found: Iterable[Server], limit: int) -> list[Server]:
 
 def _tests(reader: Reader, where: ServerFilter) -> list[Test]:
     """The filters that are set, as predicates; the cheap ones first."""
-    return [*_equality_tests(where), *_set_tests(where), *_pattern_tests(reader, where)]
+    return [*_equality_tests(where), *_set_tests(where), *_zone_tests(reader, where), *_pattern_tests(reader, where)]
 
 
 def _equality_tests(where: ServerFilter) -> Iterator[Test]:
@@ -216,8 +216,6 @@ def _equality_tests(where: ServerFilter) -> Iterator[Test]:
         yield lambda s: s.flavor.id == where.flavor_id
     if where.key_name is not None:
         yield lambda s: s.key is not None and s.key.name == where.key_name
-    if where.zone is not None:
-        yield lambda s: s.zone == where.zone
     if where.changed_since_us is not None:
         since = where.changed_since_us
         yield lambda s: s.updated_at_us >= since
@@ -245,6 +243,13 @@ def _set_tests(where: ServerFilter) -> Iterator[Test]:
         yield lambda s: not where.not_tags <= set(s.tags)
     if where.not_tags_any:
         yield lambda s: not where.not_tags_any & set(s.tags)
+
+
+def _zone_tests(reader: Reader, where: ServerFilter) -> Iterator[Test]:
+    """A server is in the zone of its host; without one, in the zone that was asked for, as its view shows it."""
+    if where.zone is not None:
+        inside = {host.name for host in reader.scan_index(tables.HOSTS_BY_ZONE, where.zone)}
+        yield lambda s: s.host in inside if s.host else s.zone == where.zone
 
 
 def _pattern_tests(reader: Reader, where: ServerFilter) -> Iterator[Test]:

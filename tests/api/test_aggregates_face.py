@@ -102,6 +102,9 @@ def test_hosts_come_and_go_and_take_their_zone_with_them(cloud: Cloud) -> None:
     in_east = world.create(availability_zone="east")
     world.settle("h2")
     assert world.get(f"/servers/{in_east}").json["server"]["OS-EXT-AZ:availability_zone"] == "east"
+    for zone, found in (("east", [in_east]), ("nova", [server_id]), ("west", [])):
+        rows = world.get(f"/servers?availability_zone={zone}").json["servers"]
+        assert [row["id"] for row in rows] == found
     assert act(cloud, 1, "remove_host", host="h2").status == 409
     assert cloud.admin.delete("compute", f"{PATH}/1").status == 400
 
