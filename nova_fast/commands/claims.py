@@ -56,6 +56,17 @@ def leave_host(tx: Transaction, server: Server) -> Server:
     return msgspec.structs.replace(server, host="")
 
 
+def charge(tx: Transaction, consumer_id: str, host_name: str, claim: Claim, sign: int) -> None:
+    """Take of a host (1) or give back (-1) what a consumer that is no server claims; the caller has seen that it fits.
+
+    To who follows the events it is a claim like a server's.
+    """
+    usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
+    tx.put(tables.HOST_USAGE, _changed(usage, claim, sign))
+    event = Claimed if sign > 0 else Released
+    tx.emit(event(server_id=consumer_id, host=host_name, claim=claim))
+
+
 def _fits(host: Host, usage: HostUsage, claim: Claim) -> bool:
     total = capacity(host)
     return (

@@ -13,7 +13,7 @@ from nova_fast.commands.registry import command
 from nova_fast.model.commands.hosts import HostResult, RemoveHost, UpdateComputeService
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import HostChanged, HostRemoved
-from nova_fast.model.hosts import Host, HostUsage, Service
+from nova_fast.model.hosts import Host, HostUsage, Service, Shares, settled
 from nova_fast.model.tasks import HostReport, ServiceReport
 from nova_fast.queries import aggregates, hosts
 from nova_fast.state import schema as tables
@@ -37,11 +37,14 @@ def record_host_report(tx: Transaction, report: HostReport) -> Host:
         resources=report.resources,
         reported_at_us=tx.now_us,
         up=True,
-        cpu_ratio=report.cpu_ratio,
-        ram_ratio=report.ram_ratio,
-        disk_ratio=report.disk_ratio,
-        reserved_ram_mib=report.reserved_ram_mib,
+        reported=Shares(
+            cpu_ratio=report.cpu_ratio,
+            ram_ratio=report.ram_ratio,
+            disk_ratio=report.disk_ratio,
+            reserved_ram_mib=report.reserved_ram_mib,
+        ),
     )
+    new = settled(new)
     tx.put(tables.HOSTS, new)
     if old is None or not _same(old, new):
         tx.emit(HostChanged(host=new))
@@ -120,6 +123,18 @@ def update_compute_service(tx: Transaction, request: UpdateComputeService) -> Ho
 def remove_host(tx: Transaction, request: RemoveHost) -> HostResult:
     """Forget a host. Raises NotFound, or Conflict while servers are on it."""
     host = hosts.get(tx, request.host)
+    if next(tx.scan_index(tables.CONSUMERS_BY_PROVIDER, host.uuid, limit=1), None) is not None:
+        raise Conflict(
+            f"Resource provider {host.uuid}, host {host.name}, still has allocations of consumers that are no servers.",
+            code="host_in_use",
+            hint="Delete them first (openstack resource provider show --allocations).",
+        )
+    if next(tx.scan_index(tables.PROVIDERS_BY_PARENT, host.uuid, limit=1), None) is not None:
+        raise Conflict(
+            f"Resource provider {host.uuid}, host {host.name}, still has others below it.",
+            code="host_in_use",
+            hint="Delete them first (openstack resource provider list --in-tree).",
+        )
     used = hosts.usage(tx, host.name)
     if used.servers or hosts.servers_on(tx, host.name):
         raise Conflict(

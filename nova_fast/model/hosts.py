@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import msgspec
+
 from nova_fast.model.base import Record, Value
 from nova_fast.model.flavors import Flavor
 
@@ -43,6 +45,17 @@ class Inventory(Value, frozen=True):
     allocation_ratio: float = 1.0
 
 
+class Shares(Value, frozen=True):
+    """How much of a host may be given out, as far as somebody said it: its configuration, or an operator."""
+
+    cpu_ratio: float | None = None
+    ram_ratio: float | None = None
+    disk_ratio: float | None = None
+    reserved_vcpus: int | None = None
+    reserved_ram_mib: int | None = None
+    reserved_disk_gib: int | None = None
+
+
 class Host(Record, frozen=True):
     """A compute host: identity, resources, and what its operator decided about it."""
 
@@ -69,6 +82,9 @@ class Host(Record, frozen=True):
     traits: tuple[str, ...] = ()  # what operators say of it, beside what its driver vouches for
     inventories: tuple[Inventory, ...] = ()  # of resource classes that operators added
     default_zone: str = ""  # what its daemon says; "" = it has not spoken since there are aggregates
+    reported: Shares = Shares()  # what its configuration says of ratios and reserved amounts
+    decided: Shares = Shares()  # what an operator said instead, through the placement API: goes before
+    aggregates: tuple[str, ...] = ()  # UUIDs known to placement only, that are no aggregate of the Compute API
 
     @property
     def own_zone(self) -> str:
@@ -77,13 +93,13 @@ class Host(Record, frozen=True):
 
 
 class HostUsage(Record, frozen=True):
-    """What the servers of a host take; changed in the transactions that claim and return."""
+    """What the servers of a host take, and other consumers; changed in the transactions that claim and return."""
 
     host: str
     vcpus: int = 0
     ram_mib: int = 0
     disk_gib: int = 0
-    servers: int = 0
+    servers: int = 0  # and other consumers
     resources: dict[str, int] = {}  # of the classes that operators added
 
 
@@ -120,6 +136,18 @@ def capacity(host: Host) -> Claim:
         ram_mib=math.floor((resources.ram_mib - host.reserved_ram_mib) * host.ram_ratio),
         disk_gib=math.floor((resources.disk_gib - host.reserved_disk_gib) * host.disk_ratio),
     )
+
+
+def settled(host: Host) -> Host:
+    """The host with the ratios and reserved amounts that count: decided, else reported, else the defaults."""
+    counts = {}
+    for name in Shares.__struct_fields__:
+        decided, reported = getattr(host.decided, name), getattr(host.reported, name)
+        counts[name] = decided if decided is not None else reported if reported is not None else _DEFAULTS[name]
+    return msgspec.structs.replace(host, **counts)
+
+
+_DEFAULTS = {field.name: field.default for field in msgspec.structs.fields(Host)}
 
 
 class HostNetwork(Record, frozen=True):

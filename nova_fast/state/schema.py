@@ -22,6 +22,7 @@ from nova_fast.model.identity import (
 from nova_fast.model.images import Image
 from nova_fast.model.keyed import KeyedAnswer, KeyedUsage
 from nova_fast.model.networks import FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet
+from nova_fast.model.placement import Consumer, ResourceClass, ResourceProvider, Trait
 from nova_fast.model.quotas import Quota, Usage
 from nova_fast.model.server_groups import ServerGroup
 from nova_fast.model.servers import KeyPair, Server, ServerAction, UserData
@@ -30,6 +31,8 @@ from nova_fast.state.table import Index, Table, descending
 
 #: Grows when a record can no longer be read by the release before it; a store from the future is refused.
 SCHEMA_VERSION = 1
+#: Of a project's id in an index key.
+PROJECT_CHARACTERS = 64
 
 
 class EventRow(Record, frozen=True):
@@ -86,6 +89,22 @@ HOSTS_BY_ZONE = Index(HOSTS, "hosts_by_zone", lambda r: [(r.zone,)])
 HOST_USAGE = Table("host_usage", HostUsage, lambda r: (r.host,))
 SERVICES = Table("services", Service, lambda r: (r.name,))
 SERVICES_BY_UUID = Index(SERVICES, "services_by_uuid", lambda r: [(r.uuid,)], unique=True)
+
+# What operators said of hosts to placement: few hosts have any, so these hold little.
+HOSTS_BY_TRAIT = Index(HOSTS, "hosts_by_trait", lambda r: [(trait,) for trait in r.traits])
+HOSTS_BY_AGGREGATE = Index(HOSTS, "hosts_by_aggregate", lambda r: [(uuid,) for uuid in r.aggregates])
+
+# ------------------------------------------------------------------------------------------------ placement
+PROVIDERS = Table("providers", ResourceProvider, lambda r: (r.uuid,))
+PROVIDERS_BY_NAME = Index(PROVIDERS, "providers_by_name", lambda r: [(r.name,)], unique=True)
+PROVIDERS_BY_PARENT = Index(PROVIDERS, "providers_by_parent", lambda r: [(r.parent,)])
+PROVIDERS_BY_TRAIT = Index(PROVIDERS, "providers_by_trait", lambda r: [(trait,) for trait in r.traits])
+CONSUMERS = Table("consumers", Consumer, lambda r: (r.uuid,))
+CONSUMERS_BY_PROVIDER = Index(CONSUMERS, "consumers_by_provider", lambda r: [(share.provider,) for share in r.shares])
+# A project's id may be 255 characters of any kind, more than a key can hold: its beginning, and then one looks.
+CONSUMERS_BY_PROJECT = Index(CONSUMERS, "consumers_by_project", lambda r: [(r.project_id[:PROJECT_CHARACTERS],)])
+TRAITS = Table("traits", Trait, lambda r: (r.name,))
+RESOURCE_CLASSES = Table("resource_classes", ResourceClass, lambda r: (r.name,))
 
 QUOTAS = Table("quotas", Quota, lambda r: (r.project_id,))
 USAGES = Table("usages", Usage, lambda r: (r.project_id,))

@@ -18,6 +18,8 @@ from nova_fast.api.app import load_face
 from nova_fast.api.framework.route import LAST_VERSION, Face, Route
 from nova_fast.api.framework.versions import show_version
 from nova_fast.hub.peer import Peer
+from nova_fast.model.commands.placement import CreateProvider, SetInventories
+from nova_fast.model.hosts import Inventory
 from nova_fast.model.tasks import ConsoleOutput
 from nova_fast.state import schema as tables
 from tests.api.server_world import IMAGE_ID, World
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from tests.api.conftest import Client, Cloud, Reply
 
 SSH_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl user@host"
+OTHER_ID = "00000000-0000-4000-8000-0000000000ff"  # of nothing
 SECRET = "spoon-fork-knife-7731"
 #: What any request may be answered with: declarations name only what is special to a route.
 COMMON = frozenset({400, 401, 403, 404, 405, 406, 413, 415, 429, 503})
@@ -124,10 +127,18 @@ class Surface:
             "endpoint_id": self._first("/v3/endpoints", "endpoints"), "flavor_id": "1", "key": "key", "tag": "key",
             "host_name": "h1", "hypervisor_id": "1", "pattern": "h1", "name": "key", "network": "blue",
             "version_id": "2.1", "alias": "os-keypairs", "member_id": self.victim.project_id, "consumer_uuid":
-            servers[0]["id"], "uuid": self.world.network_id, "resource_class": "VCPU", "agent_id": group["id"],
+            servers[0]["id"], "uuid": self._provider(), "resource_class": "VCPU", "agent_id": group["id"],
             "request_id": f"req-{group['id']}", "aggregate_id": str(aggregate["id"]),
             "server_group_id": affinity["id"],
         }  # fmt: skip
+
+    def _provider(self) -> str:
+        """A resource provider that is no host and has something to give."""
+        root = self.cloud.root
+        uuid = self.cloud.run(CreateProvider(caller=root, name="pool")).provider.uuid
+        own = (Inventory(resource_class="VCPU", total=8),)
+        self.cloud.run(SetInventories(caller=root, uuid=uuid, generation=None, inventories=own))
+        return str(uuid)
 
     # ---------------------------------------------------------------------- requests
     def value(self, face: str, route: Route, name: str) -> str:
@@ -165,6 +176,10 @@ class Surface:
         network = {"network_id": self.world.network_id}
         rule = {"security_group_id": self.ids["group_id"], "direction": "egress"}
         flavor = {"name": "new", "ram": 64, "vcpus": 1, "disk": 0}
+        allocation = {
+            "allocations": {self.ids["uuid"]: {"resources": {"VCPU": 1}}}, "project_id": "p", "user_id": "u",
+            "consumer_generation": None, "consumer_type": "JOB",
+        }  # fmt: skip
         server = {"name": "vm", "flavorRef": "1", "imageRef": IMAGE_ID, "networks": [{"uuid": self.world.network_id}]}
         made = {
             "POST /v2.0/networks": {"network": {"name": "n"}},
@@ -183,6 +198,11 @@ class Surface:
             "PUT /v2.1/servers/{server_id}": {"server": {"name": "other"}},
             "PUT /v2.1/servers/{server_id}/metadata/{key}": {"meta": {"key": "other"}},
             "POST /v3/projects": {"project": {"name": "n"}},
+            "POST /resource_classes": {"name": "CUSTOM_NEW"},
+            "PUT /resource_classes/{name}": {"name": "CUSTOM_NEWER"},
+            "POST /resource_providers/{uuid}/inventories": {"resource_class": "VGPU", "total": 1},
+            "POST /allocations": {OTHER_ID: allocation},
+            "PUT /allocations/{consumer_uuid}": allocation,
             "POST /v3/users": {"user": {"name": "n"}},
             "POST /v3/endpoints": {
                 "endpoint": {"service_id": self.ids["service_id"], "interface": "public", "url": "http://u"}

@@ -62,7 +62,7 @@ class World:
     def client(self, route: Route) -> Client:
         if "application_credentials" in route.path:
             return self.surface.victim
-        return self.surface.admin if route.policy == "admin" else self.surface.member
+        return self.surface.admin if route.policy in ("admin", "service") else self.surface.member
 
     def prepare(self, route: Route) -> str:
         """Bring about what a route needs to succeed; the path to use."""

@@ -8,86 +8,80 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import uuid as uuids
 from email.utils import formatdate
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from nova_fast.api.framework.errors import PLACEMENT
 from nova_fast.api.framework.request import Request
 from nova_fast.api.framework.route import Answer, Face
 from nova_fast.api.framework.versions import Microversions
-from nova_fast.model.errors import BadRequest
+from nova_fast.model.errors import BadRequest, NotFound
+from nova_fast.model.placement import CUSTOM, Provider
+from nova_fast.queries import placement
 
 MINIMUM_VERSION = "1.0"
 MAXIMUM_VERSION = "1.39"
-_NAME = re.compile(r"[A-Z0-9_]{1,255}")
+NAME_PATTERN = "^[A-Z0-9_]+$"
+CUSTOM_PATTERN = "^CUSTOM_[A-Z0-9_]+$"
+NAME_CHARACTERS_MAX = 255
+#: What a client says a provider's or consumer's generation is: compared, never counted with.
+Generation = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 
 face = Face("placement", errors=PLACEMENT, microversions=Microversions("placement", MINIMUM_VERSION, MAXIMUM_VERSION))
 
 
 @face.route("GET", "/", policy="none")
-async def show_versions(request: Request) -> dict[str, Any]:
+async def show_versions(request: Request) -> Answer:
     """What this service is, for clients that look before they log in."""
-    return {
-        "versions": [
-            {
-                "id": "v1.0",
-                "status": "CURRENT",
-                "min_version": MINIMUM_VERSION,
-                "max_version": MAXIMUM_VERSION,
-                "links": [{"rel": "self", "href": ""}],
-            }
-        ]
+    version = {
+        "id": "v1.0",
+        "status": "CURRENT",
+        "min_version": MINIMUM_VERSION,
+        "max_version": MAXIMUM_VERSION,
+        "links": [{"rel": "self", "href": ""}],
     }
+    return fresh(request, {"versions": [version]})
 
 
-def fresh(request: Request, body: dict[str, Any]) -> Answer:
+def fresh(request: Request, body: dict[str, Any] | None, status: int | None = None) -> Answer:
     """A body that is true now: since microversion 1.15 answers say so."""
     if not request.at_least("1.15"):
-        return Answer(body=body)
-    return Answer(body=body, headers={"last-modified": formatdate(usegmt=True), "cache-control": "no-cache"})
+        return Answer(body=body, status=status)
+    headers = {"last-modified": formatdate(usegmt=True), "cache-control": "no-cache"}
+    return Answer(body=body, status=status, headers=headers)
 
 
-def read_resources(text: str) -> dict[str, int]:
-    """``VCPU:1,MEMORY_MB:512`` → amounts. Raises BadRequest."""
-    found: dict[str, int] = {}
-    for part in text.split(","):
-        name, colon, amount = part.partition(":")
-        whole = amount.isascii() and amount.isdecimal() and 0 < len(amount) < 19 and int(amount) > 0
-        if not colon or not _NAME.fullmatch(name) or not whole or name in found:
-            raise BadRequest(
-                f"Badly formed resources parameter. Expected resources query string parameter in form: "
-                f"?resources=VCPU:2,MEMORY_MB:1024. Got: {text[:200]}.",
-                field="resources",
-            )
-        found[name] = int(amount)
-    return found
+def located(request: Request, answer: Answer, path: str) -> Answer:
+    """The answer with the place of what was made."""
+    answer.headers["location"] = f"{request.base_url}{path}"
+    return answer
 
 
-def read_required(values: list[str], *, any_of: bool) -> tuple[tuple[frozenset[str], ...], frozenset[str]]:
-    """``HW_ARCH_X86_64,!COMPUTE_STATUS_DISABLED`` or ``in:A,B`` → (sets of which one must be there, forbidden).
-
-    Raises BadRequest; ``any_of`` since microversion 1.39.
-    """
-    required: list[frozenset[str]] = []
-    forbidden: set[str] = set()
-    for value in values:
-        if value.startswith("in:"):
-            if not any_of:
-                raise BadRequest(f"Invalid traits specification {value[:200]}.", field="required")
-            required.append(frozenset(_trait(name) for name in value.removeprefix("in:").split(",")))
-            continue
-        for name in value.split(","):
-            if name.startswith("!"):
-                forbidden.add(_trait(name[1:]))
-            else:
-                required.append(frozenset((_trait(name),)))
-    return tuple(required), frozenset(forbidden)
+def need(request: Request, uuid: str) -> Provider:
+    """A provider by its UUID. Raises NotFound."""
+    with request.snapshot() as snapshot:
+        return placement.need(snapshot, uuid)
 
 
-def _trait(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise BadRequest(f"Invalid query string parameters: '{name[:80]}' is no trait.", field="required")
-    return name
+def read_uuid(text: str, field: str) -> str:
+    """A UUID in its usual form. Raises BadRequest."""
+    try:
+        return str(uuids.UUID(text))
+    except ValueError:
+        raise BadRequest(f"Invalid input for field/attribute {field}: '{text[:80]}' is not a UUID.") from None
+
+
+def is_custom(name: str) -> bool:
+    """Whether operators may make a trait or class of this name."""
+    return len(name) <= NAME_CHARACTERS_MAX and re.fullmatch(CUSTOM_PATTERN, name) is not None and name != CUSTOM
+
+
+def no_inventory(uuid: str, resource_class: str) -> NotFound:
+    """What is said when a provider has nothing of a class."""
+    return NotFound(f"No inventory of class {resource_class} for {uuid}", code="inventory_not_found")
 
 
 def _import_collections() -> None:

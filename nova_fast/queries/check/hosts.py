@@ -1,4 +1,4 @@
-"""What is taken of each host is what the servers with its name take."""
+"""What is taken of each host is what the servers with its name take, and other consumers of it as a provider."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from nova_fast.model.hosts import Claim, HostUsage, claim_of
+from nova_fast.model.placement import claim_from
 from nova_fast.queries.check.finding import Finding
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
@@ -20,8 +21,15 @@ def hosts(reader: Reader) -> Iterator[Finding]:
             own = taken.setdefault(server.host, Counter())
             own.update(_amounts(claim_of(server.flavor)))
             own["servers"] += 1
-    for host in readable(reader, tables.HOSTS):
-        taken.setdefault(host.name, Counter())
+    names = {host.uuid: host.name for host in readable(reader, tables.HOSTS)}
+    for consumer in readable(reader, tables.CONSUMERS):
+        for share in consumer.shares:
+            if share.provider in names:
+                own = taken.setdefault(names[share.provider], Counter())
+                own.update(_amounts(claim_from(share.resources)))
+                own["servers"] += 1
+    for name in names.values():
+        taken.setdefault(name, Counter())
     for usage in readable(reader, tables.HOST_USAGE):
         taken.setdefault(usage.host, Counter())
     for name, own in taken.items():

@@ -10,6 +10,7 @@ from nova_fast.queries.check.finding import Finding
 from nova_fast.queries.check.hosts import hosts
 from nova_fast.queries.check.keyed import keyed
 from nova_fast.queries.check.numbers import numbers
+from nova_fast.queries.check.placement import placement
 from nova_fast.queries.check.ports import ports
 from nova_fast.queries.check.references import references
 from nova_fast.queries.check.server_groups import server_groups
@@ -34,6 +35,7 @@ SUBJECTS: tuple[Callable[[Reader], Iterator[Finding]], ...] = (
     usages,
     hosts,
     aggregates,
+    placement,
     ports,
     servers,
     server_groups,
