@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from .conftest import BIN, Cloud, new_cloud, run
+from .openstack_session import Session
 
 pytestmark = pytest.mark.slow
 
@@ -205,6 +206,101 @@ def test_hosts_and_placement(cloud: Cloud) -> None:
         row["Hypervisor Hostname"] for row in hypervisors
     }
     assert len(cloud.openstack("allocation", "candidate", "list", "--resource", "VCPU=1")) == 2
+
+
+def test_placement_as_operators_and_services_write_it(cloud: Cloud, image: dict[str, Any]) -> None:
+    with Session({**cloud.environment(), "OS_PLACEMENT_API_VERSION": "1.39"}) as cli:
+        host, other = sorted(cli.openstack("resource", "provider", "list"), key=lambda row: row["name"])
+        uuid = str(host["uuid"])
+        _describe_a_host(cli, uuid)
+        _make_a_pool(cli, uuid)
+        _take_all_vcpus(cloud, cli, [uuid, str(other["uuid"])])
+        cli.text("resource", "provider", "inventory", "delete", uuid)
+        cli.text("resource", "provider", "trait", "delete", uuid)
+        cli.text("resource", "provider", "aggregate", "set", uuid, "--generation", _generation(cli, uuid))
+        cli.text("resource", "class", "delete", "CUSTOM_GOLD")
+        cli.text("trait", "delete", "CUSTOM_FAST")
+        assert len(cli.openstack("resource", "provider", "list")) == 2
+
+
+def _generation(cli: Session, uuid: str) -> str:
+    return str(cli.openstack("resource", "provider", "show", uuid)["generation"])
+
+
+def _inventories(cli: Session, uuid: str) -> dict[str, dict[str, Any]]:
+    return {row["resource_class"]: row for row in cli.openstack("resource", "provider", "inventory", "list", uuid)}
+
+
+def _describe_a_host(cli: Session, uuid: str) -> None:
+    """Ratios, a resource class, a trait, an aggregate; what its machine says stays as it is."""
+    cli.text("resource", "class", "create", "CUSTOM_GOLD")
+    before = _inventories(cli, uuid)
+    ratio = ("--resource", "VCPU:allocation_ratio=0.5", "--resource", "CUSTOM_GOLD=4")
+    cli.text("resource", "provider", "inventory", "set", "--amend", *ratio, uuid)
+    total = str(before["DISK_GB"]["total"])
+    cli.text("resource", "provider", "inventory", "class", "set", uuid, "DISK_GB", "--total", total, "--reserved", "7")
+    after = _inventories(cli, uuid)
+    assert (after["VCPU"]["allocation_ratio"], after["DISK_GB"]["reserved"]) == (0.5, 7)
+    assert (after["CUSTOM_GOLD"]["total"], after["VCPU"]["total"]) == (4, before["VCPU"]["total"])
+    refused = cli.refused("resource", "provider", "inventory", "class", "set", uuid, "VCPU", "--total", "1")
+    assert "is what the machine of host" in refused
+    cli.text("trait", "create", "CUSTOM_FAST")
+    cli.text("resource", "provider", "trait", "set", "--trait", "CUSTOM_FAST", uuid)
+    traits = {row["name"] for row in cli.openstack("resource", "provider", "trait", "list", uuid)}
+    assert {"CUSTOM_FAST", "HW_ARCH_X86_64", "COMPUTE_NODE"} <= traits
+    assert "in use" in cli.refused("trait", "delete", "CUSTOM_FAST")
+
+
+def _make_a_pool(cli: Session, uuid: str) -> None:
+    """A shared pool beside a host, and a device below it: both take part in candidates."""
+    aggregate = "5d27c5a4-5c1f-4d1b-9d4f-2f2a7a4f8a11"
+    pool = cli.openstack("resource", "provider", "create", "pool")["uuid"]
+    below = cli.openstack("resource", "provider", "create", "--parent-provider", uuid, "nic")["uuid"]
+    cli.text("resource", "provider", "inventory", "set", "--resource", "IPV4_ADDRESS=8", pool)
+    cli.text("resource", "provider", "inventory", "set", "--resource", "SRIOV_NET_VF=2", below)
+    cli.text("resource", "provider", "trait", "set", "--trait", "MISC_SHARES_VIA_AGGREGATE", pool)
+    for one in (pool, uuid):
+        members = ("--aggregate", aggregate, "--generation", _generation(cli, one))
+        cli.text("resource", "provider", "aggregate", "set", *members, one)
+    rows = cli.openstack("resource", "provider", "list", "--member-of", aggregate)
+    assert {row["uuid"] for row in rows} == {pool, uuid}
+    assert cli.openstack("resource", "provider", "set", "--name", "nic-0", below)["root_provider_uuid"] == uuid
+    wanted = [f"--resource={one}=1" for one in ("VCPU", "CUSTOM_GOLD", "IPV4_ADDRESS", "SRIOV_NET_VF")]
+    found = cli.openstack("allocation", "candidate", "list", *wanted, "--required", "CUSTOM_FAST")
+    assert {row["resource provider"] for row in found} == {uuid, pool, below}
+    cli.text("resource", "provider", "delete", below)
+    cli.text("resource", "provider", "delete", pool)
+    assert "is the compute host" in cli.refused("resource", "provider", "delete", uuid)
+
+
+def _take_all_vcpus(cloud: Cloud, cli: Session, hosts: list[str]) -> None:
+    """What another consumer takes of the hosts, the scheduler does not give to a server; and the other way round."""
+    consumers = ["c0c0c0c0-0000-4000-8000-000000000001", "c0c0c0c0-0000-4000-8000-000000000002"]
+    project = cli.openstack("project", "show", "admin")["id"]
+    owner = ("--project-id", project, "--user-id", project, "--consumer-type", "MIGRATION")
+    total = str(_inventories(cli, hosts[1])["VCPU"]["total"])  # as much as one consumer may take, and no more
+    one_each = ("VCPU", "--total", total, "--allocation_ratio", "1.0")
+    cli.text("resource", "provider", "inventory", "class", "set", hosts[1], *one_each)
+    amounts = [int(total) // 2, int(total)]
+    for consumer, host, amount in zip(consumers, hosts, amounts, strict=True):
+        taken = ("--allocation", f"rp={host},VCPU={amount}")
+        cli.text("resource", "provider", "allocation", "set", consumer, *taken, *owner)
+    boot = ("server", "create", "--image", "disk", "--flavor", "m1.nano", "--nic", "none")
+    assert "Error creating server" in cli.refused(*boot, "--wait", "crowded-out")
+    assert "No valid host" in json.dumps(cli.openstack("server", "show", "crowded-out")["fault"])
+    cli.text("server", "delete", "crowded-out")
+    shown = cli.openstack("resource", "provider", "show", "--allocations", hosts[0])
+    assert shown["allocations"][consumers[0]]["resources"] == {"VCPU": amounts[0]}
+    cloud.check()
+    [row] = cli.openstack("resource", "usage", "show", project)
+    assert (row["resource_class"], row["usage"]) == ("MIGRATION", {"VCPU": sum(amounts), "consumer_count": 2})
+    for consumer in consumers:
+        cli.text("resource", "provider", "allocation", "delete", consumer)
+    server = cli.openstack(*boot, "--wait", "fits-now")["id"]
+    [held] = cli.openstack("resource", "provider", "allocation", "show", server)
+    assert held["resource_provider"] in hosts
+    assert "is a server" in cli.refused("resource", "provider", "allocation", "delete", server)
+    cli.text("server", "delete", "--wait", "fits-now")
 
 
 def test_what_cannot_be_is_refused_with_a_reason(cloud: Cloud, image: dict[str, Any], network: dict[str, Any]) -> None:
