@@ -26,6 +26,13 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="module")
+def cli(cloud: Cloud) -> Iterator[Session]:
+    """The CLI in one process for all that follows, and the newest form of placement's answers."""
+    with Session({**cloud.environment(), "OS_PLACEMENT_API_VERSION": "1.39"}) as session:
+        yield session
+
+
+@pytest.fixture(scope="module")
 def image(cloud: Cloud) -> dict[str, Any]:
     """An image in the cloud."""
     source = cloud.folder / "image.raw"
@@ -187,40 +194,39 @@ def test_servers(cloud: Cloud, image: dict[str, Any], network: dict[str, Any], t
     assert cloud.openstack("server", "list") == []
 
 
-def test_hosts_and_placement(cloud: Cloud) -> None:
-    hypervisors = cloud.openstack("hypervisor", "list")
+def test_hosts_and_placement(cli: Session) -> None:
+    hypervisors = cli.openstack("hypervisor", "list")
     assert len(hypervisors) == 2
     name = hypervisors[0]["Hypervisor Hostname"]
-    assert cloud.openstack("hypervisor", "show", name)["state"] == "up"
-    assert cloud.openstack("hypervisor", "stats", "show")["count"] == 2
-    assert {row["Binary"] for row in cloud.openstack("compute", "service", "list")} >= {
+    assert cli.openstack("hypervisor", "show", name)["state"] == "up"
+    assert cli.openstack("hypervisor", "stats", "show")["count"] == 2
+    assert {row["Binary"] for row in cli.openstack("compute", "service", "list")} >= {
         "nova-compute",
         "nova-scheduler",
     }
-    cloud.text("compute", "service", "set", "--disable", "--disable-reason", "test", name, "nova-compute")
+    cli.text("compute", "service", "set", "--disable", "--disable-reason", "test", name, "nova-compute")
     only = ("compute", "service", "list", "--host", name, "--service", "nova-compute")
-    assert [row["Status"] for row in cloud.openstack(*only)] == ["disabled"]
-    cloud.text("compute", "service", "set", "--enable", name, "nova-compute")
-    assert name in {row["Host Name"] for row in cloud.openstack("host", "list")}
-    assert {row["name"] for row in cloud.openstack("resource", "provider", "list")} == {
+    assert [row["Status"] for row in cli.openstack(*only)] == ["disabled"]
+    cli.text("compute", "service", "set", "--enable", name, "nova-compute")
+    assert name in {row["Host Name"] for row in cli.openstack("host", "list")}
+    assert {row["name"] for row in cli.openstack("resource", "provider", "list")} == {
         row["Hypervisor Hostname"] for row in hypervisors
     }
-    assert len(cloud.openstack("allocation", "candidate", "list", "--resource", "VCPU=1")) == 2
+    assert len(cli.openstack("allocation", "candidate", "list", "--resource", "VCPU=1")) == 2
 
 
-def test_placement_as_operators_and_services_write_it(cloud: Cloud, image: dict[str, Any]) -> None:
-    with Session({**cloud.environment(), "OS_PLACEMENT_API_VERSION": "1.39"}) as cli:
-        host, other = sorted(cli.openstack("resource", "provider", "list"), key=lambda row: row["name"])
-        uuid = str(host["uuid"])
-        _describe_a_host(cli, uuid)
-        _make_a_pool(cli, uuid)
-        _take_all_vcpus(cloud, cli, [uuid, str(other["uuid"])])
-        cli.text("resource", "provider", "inventory", "delete", uuid)
-        cli.text("resource", "provider", "trait", "delete", uuid)
-        cli.text("resource", "provider", "aggregate", "set", uuid, "--generation", _generation(cli, uuid))
-        cli.text("resource", "class", "delete", "CUSTOM_GOLD")
-        cli.text("trait", "delete", "CUSTOM_FAST")
-        assert len(cli.openstack("resource", "provider", "list")) == 2
+def test_placement_as_operators_and_services_write_it(cloud: Cloud, cli: Session, image: dict[str, Any]) -> None:
+    host, other = sorted(cli.openstack("resource", "provider", "list"), key=lambda row: row["name"])
+    uuid = str(host["uuid"])
+    _describe_a_host(cli, uuid)
+    _make_a_pool(cli, uuid)
+    _take_all_vcpus(cloud, cli, [uuid, str(other["uuid"])])
+    cli.text("resource", "provider", "inventory", "delete", uuid)
+    cli.text("resource", "provider", "trait", "delete", uuid)
+    cli.text("resource", "provider", "aggregate", "set", uuid, "--generation", _generation(cli, uuid))
+    cli.text("resource", "class", "delete", "CUSTOM_GOLD")
+    cli.text("trait", "delete", "CUSTOM_FAST")
+    assert len(cli.openstack("resource", "provider", "list")) == 2
 
 
 def _generation(cli: Session, uuid: str) -> str:
