@@ -15,7 +15,7 @@ from nova_fast.commands.aggregates import join, leave
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import HostChanged
 from nova_fast.model.hosts import Host, Inventory, Shares, settled
-from nova_fast.model.placement import HOST_CLASSES
+from nova_fast.model.placement import AMOUNT_MAX, HOST_CLASSES, capacity_of
 from nova_fast.queries import aggregates, hosts, placement
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
@@ -76,6 +76,10 @@ def _check_machine(host: Host, own: Inventory, total: int) -> None:
         raise Conflict(
             f"The total of {name} is what the machine of host {host.name} has: {total}.",
             hint="give this total, and keep some of it back with reserved",
+        )
+    if capacity_of(own) > AMOUNT_MAX:
+        raise Conflict(
+            f"Host {host.name} would give out more {name} than {AMOUNT_MAX}.", hint="a smaller ratio will do"
         )
     if own.min_unit != 1 or own.step_size != 1 or own.max_unit < total:
         raise Conflict(

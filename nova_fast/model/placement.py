@@ -19,6 +19,7 @@ HOST_CLASSES = {
     DISK_GB: ("disk_gib", "reserved_disk_gib", "disk_ratio"),
 }
 AMOUNT_MAX = 0x7FFFFFFF
+CAPACITY_MAX = 2**63 - 1
 #: The prefix of names that operators may make.
 CUSTOM = "CUSTOM_"
 #: The type of consumers that are servers, and of those whose type nobody said.
@@ -98,8 +99,8 @@ class Provider(Value, frozen=True):
 
 
 def capacity_of(inventory: Inventory) -> int:
-    """What can be given out in all."""
-    return int((inventory.total - inventory.reserved) * inventory.allocation_ratio)
+    """What can be given out in all; a ratio may be larger than any number that answers can carry."""
+    return min(int((inventory.total - inventory.reserved) * inventory.allocation_ratio), CAPACITY_MAX)
 
 
 def allows(inventory: Inventory, amount: int) -> bool:

@@ -122,16 +122,19 @@ def test_inventories_are_written_by_generation(api: Api) -> None:
     stale = {"total": 5, "resource_provider_generation": 1}
     assert api.refused(409, "PUT", f"{path}/VGPU", stale)["code"] == "placement.concurrent_update"
     assert api.done("PUT", f"{path}/VGPU", stale | {"resource_provider_generation": 2})["total"] == 5
-    full = {"total": 5, "reserved": 5, "resource_provider_generation": 3}
+    api.done("PUT", f"{path}/DISK_GB", {"total": 100, "allocation_ratio": 3e38, "resource_provider_generation": 3})
+    summary = api.done("GET", "/allocation_candidates?resources=DISK_GB:1")["provider_summaries"][POOL]
+    assert summary["resources"]["DISK_GB"]["capacity"] == 2**63 - 1
+    full = {"total": 5, "reserved": 5, "resource_provider_generation": 4}
     api.refused(400, "PUT", f"{path}/VGPU", full, "1.25")
     api.done("PUT", f"{path}/VGPU", full, "1.26")
-    api.refused(400, "PUT", f"{path}/VGPU", full | {"reserved": 6, "resource_provider_generation": 4})
-    api.refused(404, "PUT", f"{path}/CUSTOM_NO", {"total": 1, "resource_provider_generation": 4})
-    api.refused(400, "PUT", f"{path}/VCPU", {"total": 1, "resource_provider_generation": 4})
+    api.refused(400, "PUT", f"{path}/VGPU", full | {"reserved": 6, "resource_provider_generation": 5})
+    api.refused(404, "PUT", f"{path}/CUSTOM_NO", {"total": 1, "resource_provider_generation": 5})
+    api.refused(400, "PUT", f"{path}/VCPU", {"total": 1, "resource_provider_generation": 5})
     for wrong in ({"total": 0}, {"total": 1 << 31}, {"total": "x"}, {}, {"total": 1, "color": "red"}):
         api.refused(400, "POST", path, {"resource_class": "PGPU", **wrong})
     api.done("PUT", f"/allocations/{CONSUMER}", allocation(POOL, DISK_GB=10))
-    whole = {"inventories": {}, "resource_provider_generation": 5}
+    whole = {"inventories": {}, "resource_provider_generation": 6}
     assert api.refused(409, "PUT", path, whole)["code"] == "placement.inventory.inuse"
     api.refused(409, "DELETE", path)
     api.refused(409, "DELETE", f"{path}/DISK_GB")

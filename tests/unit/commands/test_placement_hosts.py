@@ -141,6 +141,7 @@ def test_what_is_written_back_unchanged_decides_nothing(world: World) -> None:
         ({"total": 8, "max_unit": 7}, "max_unit is 8"),
         ({"total": 8, "min_unit": 2}, "min_unit and step_size are 1"),
         ({"total": 8, "step_size": 2}, "min_unit and step_size are 1"),
+        ({"total": 8, "allocation_ratio": 3e38}, "more VCPU than 2147483647"),
     ],
 )
 def test_what_the_machine_decides_cannot_be_written(world: World, amounts: dict[str, int], said: str) -> None:
