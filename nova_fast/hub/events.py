@@ -92,7 +92,14 @@ class EventFeed:
         self._closed = False
 
     def subscribe(self, name: str, number: int, generation: int, outbox: Outbox) -> None:
-        """A peer wants everything after this generation; replaces what it had asked before."""
+        """A peer wants everything after this generation; replaces what it had asked before.
+
+        A frame that comes twice or late changes nothing: batches of one subscription are numbered once, or the peer
+        would take one that begins further on for the next.
+        """
+        current = self._subscriptions.get(name)
+        if current is not None and number <= current.number:
+            return
         self._subscriptions[name] = _Subscription(number, generation, outbox, self._loop.time())
         self._schedule()
 

@@ -34,6 +34,8 @@ REGRESSIONS = {
     99: "a repeated command whose answer is that it is done was an internal error",
     1432: "events were numbered anew when they were sent again, and a watcher passed over some",
     1195: "networks that were applied while the disk was full were never recorded as applied",
+    10467: "a subscription that came twice numbered its batches anew, and a watcher passed over some",
+    10777: "a subscription that came twice numbered its batches anew, and a watcher passed over one",
 }
 
 

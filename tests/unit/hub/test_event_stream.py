@@ -195,6 +195,35 @@ def test_the_hub_sends_no_more_than_the_window_ahead() -> None:
     run(test)
 
 
+def test_a_subscription_that_comes_twice_or_late_changes_nothing() -> None:
+    async def test() -> None:
+        async with Rig(limits=SMALL) as rig:
+            source, log = MemoryEvents(), Log()
+            server = await rig.start(rig.new_server(source))
+            peer = rig.new_peer("scheduler")
+            await rig.join(peer)
+            real = peer._reader._send
+            asked: list[bytes] = []
+            peer._reader._send = lambda frame: (asked.append(frame), real(frame))[1]
+            peer.subscribe(0, log.event, log.gap)
+            peer.subscribe(0, log.event, log.gap)
+            for number in range(1, 4):  # a batch each
+                source.add(number, removed(number))
+                server.notify_events(number)
+                await until(lambda number=number: len(log.seen) == number)
+            for frame in asked[:2]:
+                real(frame)
+            await asyncio.sleep(0.05)
+            for number in range(4, 51):
+                source.add(number, removed(number))
+                server.notify_events(number)
+                await asyncio.sleep(0.001)
+            await until(lambda: bool(log.seen) and log.generations[-1] == 50)
+            assert log.generations == list(range(1, 51))
+
+    run(test)
+
+
 def test_a_source_that_fails_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test() -> None:
         monkeypatch.setattr("nova_fast.hub.events._SOURCE_RETRY_S", 0.05)
