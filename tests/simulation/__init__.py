@@ -9,6 +9,6 @@ the production ones. Only the edges are played:
 * ``machines``: clocks that jump, and the hypervisor and network of each host, which fail in every way they know.
 
 ``users`` ask for things, valid and not, and write down what they were promised; ``faults`` break things for a while;
-``checker`` looks after every commit whether what is kept is right, from the rows and the promises alone.
+``checker`` looks after every commit whether what is kept is right, from the rows (``rows``) and the promises alone.
 ``cloud`` puts one seed together, ``__main__`` runs many: ``make simulate SEEDS=400 FIRST_SEED=0``.
 """

@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import Any
 
+import msgspec
+
 from nova_fast.model.events import Event
+from nova_fast.model.networks import Port
+from nova_fast.model.servers import Server, ServerAction
 from nova_fast.model.states import PowerState, VmState
 from nova_fast.state import schema as tables
-from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Transaction
 
 from .cloud import Cloud
 from .disk import Mood
+from .rows import Rows, records
 from .users import Ledger
 
 #: A task may outlive its deadline by so much: the time in which whoever looks for lost ones passes by.
@@ -33,8 +37,22 @@ _STATES = {
 }
 
 
-class Violation(Exception):
-    """Something that must never be."""
+_COUNTED = ("instances", "cores", "ram", "ports")  # of a project
+_TAKEN = ("servers", "vcpus", "ram_mib", "disk_gib")  # of a host
+
+
+class _Action(msgspec.Struct):
+    """What matters of a server's action."""
+
+    server_id: str
+    action: str
+    request_id: str
+    ended: bool
+
+
+def _action(record: ServerAction) -> _Action:
+    ended = all(event.finish_at_us for event in record.events)
+    return _Action(record.server_id, record.action, record.request_id, ended)
 
 
 class Checker:
@@ -46,6 +64,10 @@ class Checker:
         self.found: list[str] = []
         self.checked = 0
         self._dull = {id(cloud.disk.store._databases[name]) for name in _DULL}
+        self._servers, self._ports = records(tables.SERVERS), records(tables.PORTS)
+        self._usages, self._host_usage = records(tables.USAGES), records(tables.HOST_USAGE)
+        self._workflows, self._tasks = records(tables.WORKFLOWS), records(tables.TASKS)
+        self._actions, self._user_data = Rows(tables.SERVER_ACTIONS, _action), records(tables.USER_DATA)
         self._task_since: dict[str, tuple[float, float]] = {}  # task → (first seen, idle time until then)
         self._unable_s = 0.0
         cloud.disk.on_commit = self.after_commit
@@ -62,42 +84,43 @@ class Checker:
         if all(id(database) in self._dull for database, _, _ in tx._journal):
             return
         self.checked += 1
-        servers = {server.id: server for server in tx.scan(tables.SERVERS)}
-        ports = list(tx.scan(tables.PORTS))
+        servers = {server.id: server for server in self._servers.read(tx)}
+        ports = self._ports.read(tx)
         self._count(tx, servers, ports)
         self._places(tx, servers, ports)
         self._work(tx, servers)
-        self._promises(tx, servers, ports)
+        self._promises(servers, ports)
 
-    def _count(self, tx: Reader, servers: dict[str, Any], ports: list[Any]) -> None:
-        used: Counter[tuple[str, str]] = Counter()
-        taken: Counter[tuple[str, str]] = Counter()
+    def _count(self, tx: Transaction, servers: dict[str, Server], ports: list[Port]) -> None:
+        used: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        taken: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         for server in servers.values():
-            flavor, project, host = server.flavor, server.project_id, server.host
-            used[project, "instances"] += 1
-            used[project, "cores"] += flavor.vcpus
-            used[project, "ram"] += flavor.ram_mib
-            if host:
-                taken[host, "servers"] += 1
-                taken[host, "vcpus"] += flavor.vcpus
-                taken[host, "ram_mib"] += flavor.ram_mib
-                taken[host, "disk_gib"] += flavor.disk_gib + flavor.ephemeral_gib + -(-flavor.swap_mib // 1024)
+            flavor = server.flavor
+            mine = used[server.project_id]
+            mine[0] += 1
+            mine[1] += flavor.vcpus
+            mine[2] += flavor.ram_mib
+            if server.host:
+                there = taken[server.host]
+                there[0] += 1
+                there[1] += flavor.vcpus
+                there[2] += flavor.ram_mib
+                there[3] += flavor.disk_gib + flavor.ephemeral_gib + -(-flavor.swap_mib // 1024)
         for port in ports:
-            used[port.project_id, "ports"] += 1
-        recorded = {row.project_id: row for row in tx.scan(tables.USAGES)}
-        for project in {project for project, _ in used} | recorded.keys():
-            for name in ("instances", "cores", "ram", "ports"):
-                if getattr(recorded.get(project), name, 0) != used[project, name]:
-                    self.say(
-                        f"project {project} uses {used[project, name]} {name}, recorded is {recorded.get(project)}"
-                    )
-        usages = {row.host: row for row in tx.scan(tables.HOST_USAGE)}
-        for host in {host for host, _ in taken} | usages.keys():
-            for name in ("servers", "vcpus", "ram_mib", "disk_gib"):
-                if getattr(usages.get(host), name, 0) != taken[host, name]:
-                    self.say(f"of {host} are taken {taken[host, name]} {name}, recorded is {usages.get(host)}")
+            used[port.project_id][3] += 1
+        recorded = {row.project_id: row for row in self._usages.read(tx)}
+        for project in sorted(used.keys() | recorded.keys()):
+            self._compare(f"project {project} uses", _COUNTED, used[project], recorded.get(project))
+        usages = {row.host: row for row in self._host_usage.read(tx)}
+        for host in sorted(taken.keys() | usages.keys()):
+            self._compare(f"of {host} are taken", _TAKEN, taken[host], usages.get(host))
 
-    def _places(self, tx: Reader, servers: dict[str, Any], ports: list[Any]) -> None:
+    def _compare(self, whose: str, names: tuple[str, ...], counted: list[int], row: Any) -> None:
+        for name, count in zip(names, counted, strict=True):
+            if getattr(row, name, 0) != count:
+                self.say(f"{whose} {count} {name}, recorded is {row}")
+
+    def _places(self, tx: Transaction, servers: dict[str, Server], ports: list[Port]) -> None:
         addresses: set[tuple[str, str]] = set()
         for port in ports:
             for ip in port.fixed_ips:
@@ -111,12 +134,13 @@ class Checker:
                 self.say(f"port {port.id} is bound to {port.host}, its server is on {owner.host if owner else None}")
             if owner is not None and owner.host and not port.host and owner.task_state is None:
                 self.say(f"port {port.id} of {owner.id} on {owner.host} is bound nowhere")
-        if {row.server_id for row in tx.scan(tables.USER_DATA)} != {s.id for s in servers.values() if s.has_user_data}:
+        with_data = {server.id for server in servers.values() if server.has_user_data}
+        if {row.server_id for row in self._user_data.read(tx)} != with_data:
             self.say("user data and servers do not agree")
 
-    def _work(self, tx: Reader, servers: dict[str, Any]) -> None:
-        workflows = {row.server_id: row for row in tx.scan(tables.WORKFLOWS)}
-        tasks = {row.id: row for row in tx.scan(tables.TASKS)}
+    def _work(self, tx: Transaction, servers: dict[str, Server]) -> None:
+        workflows = {row.server_id: row for row in self._workflows.read(tx)}
+        tasks = {row.id: row for row in self._tasks.read(tx)}
         if {workflow.task_id for workflow in workflows.values()} != tasks.keys():
             self.say(f"workflows wait for {[w.task_id for w in workflows.values()]}, asked are {list(tasks)}")
         for server in servers.values():
@@ -127,19 +151,23 @@ class Checker:
                 )
             if not busy and server.vm_state in (VmState.BUILDING, VmState.DELETED):
                 self.say(f"{server.id} is {server.vm_state} and nothing is under way")
-            asked = 0
-            for action in tx.scan(tables.SERVER_ACTIONS, server.id):
-                asked += action.action == "create"
-                if action.request_id not in self.ledger.requests:
-                    self.say(f"{server.id} has {action.action} {action.request_id}, which nobody asked for")
-                if not busy and any(not event.finish_at_us for event in action.events):
-                    self.say(f"{server.id} has an action that never ends: {action.action}")
-            if asked != 1:
-                self.say(f"{server.id} was created {asked} times")
+        creations = dict.fromkeys(servers, 0)
+        for action in self._actions.read(tx):
+            server_id = action.server_id
+            if server_id not in servers:
+                continue
+            creations[server_id] += action.action == "create"
+            if action.request_id not in self.ledger.requests:
+                self.say(f"{server_id} has {action.action} {action.request_id}, which nobody asked for")
+            if not action.ended and server_id not in workflows:
+                self.say(f"{server_id} has an action that never ends: {action.action}")
+        for server_id, count in creations.items():
+            if count != 1:
+                self.say(f"{server_id} was created {count} times")
         for server_id in workflows.keys() - servers.keys():
             self.say(f"something is under way with {server_id}, which is gone")
 
-    def _promises(self, tx: Reader, servers: dict[str, Any], ports: list[Any]) -> None:
+    def _promises(self, servers: dict[str, Server], ports: list[Port]) -> None:
         ledger = self.ledger
         named: defaultdict[str, list[Any]] = defaultdict(list)
         for server in servers.values():
@@ -158,17 +186,13 @@ class Checker:
         for name, made in named.items():
             if len(made) > ledger.creations[name].count:
                 self.say(f"{name} was made {len(made)} times, {ledger.creations[name].count} were asked for")
-        for server_id in ledger.owners:
-            if server_id not in servers and server_id not in ledger.delete_asked:
-                self.say(f"{server_id} was promised and is lost")
-        there = {port.id for port in ports}
-        for port_id in ledger.ports:
-            if port_id not in there:
-                self.say(f"port {port_id} was promised and is lost")
-        names = Counter(port.name for port in ports)
-        for name, refused in ledger.port_names.items():
-            if names[name] > (0 if refused else 1):
-                self.say(f"port {name} is there {names[name]} times")
+        for server_id in sorted(ledger.owners.keys() - servers.keys() - ledger.delete_asked):
+            self.say(f"{server_id} was promised and is lost")
+        for port_id in sorted(ledger.ports.keys() - {port.id for port in ports}):
+            self.say(f"port {port_id} was promised and is lost")
+        for name, count in Counter([port.name for port in ports]).items():
+            if count > (0 if ledger.port_names.get(name) else 1) and name in ledger.port_names:
+                self.say(f"port {name} is there {count} times")
 
     # ------------------------------------------------------------------ events
     def _event(self, watcher: str, generation: int, _event: Event) -> None:
@@ -187,7 +211,7 @@ class Checker:
             self._unable_s += 1
         now_s, limit_s = cloud.loop.time(), cloud.config.conductor.task_timeout_s + LATE_S
         with cloud.disk.store.snapshot() as snapshot:
-            tasks = {task.id: task for task in snapshot.scan(tables.TASKS)}
+            tasks = {task.id: task for task in self._tasks.read(snapshot)}
         self._task_since = {task_id: self._task_since.get(task_id, (now_s, self._unable_s)) for task_id in tasks}
         for task_id, (since_s, unable_s) in self._task_since.items():
             if now_s - since_s - (self._unable_s - unable_s) * 2 > limit_s:
@@ -199,16 +223,15 @@ class Checker:
         """Why the cloud is not at rest yet; empty when it is, and everything is where it belongs."""
         cloud, why = self.cloud, []
         with cloud.disk.store.snapshot() as snapshot:
-            servers = list(snapshot.scan(tables.SERVERS))
-            ports = list(snapshot.scan(tables.PORTS))
-            why += [f"{row.kind} of {row.server_id} is at step {row.step}" for row in snapshot.scan(tables.WORKFLOWS)]
+            servers, ports = self._servers.read(snapshot), self._ports.read(snapshot)
+            why += [f"{row.kind} of {row.server_id} is at step {row.step}" for row in self._workflows.read(snapshot)]
             why += [f"the networks of {row.host} are behind" for row in snapshot.scan_index(tables.HOST_NETWORKS_DIRTY)]
             hosts = {row.name: row for row in snapshot.scan(tables.HOSTS)}
             why += [f"{name} is down" for name in cloud.hosts if name not in hosts or not hosts[name].up]
             services = {row.name: row for row in snapshot.scan(tables.SERVICES)}
             why += [f"{name} is down" for name, row in services.items() if not row.up]
             generation = snapshot.generation()
-            usages = {row.host: row for row in snapshot.scan(tables.HOST_USAGE)}
+            usages = {row.host: row for row in self._host_usage.read(snapshot)}
         for watcher, position in cloud.positions.items():
             if position != generation:
                 why.append(f"{watcher} knows of {position} events of {generation}")

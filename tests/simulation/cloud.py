@@ -7,9 +7,9 @@ supervisor would.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import functools
 import logging
+import mmap
 import random
 import shutil
 import tempfile
@@ -58,18 +58,24 @@ FOLDERS = _SHM if _SHM.is_dir() else None
 class Furniture(msgspec.Struct):
     """What every cloud has before its first user comes."""
 
-    folder: Path
+    data: bytes  # of the store's file
     network_id: str
 
 
 @functools.cache
 def furniture() -> Furniture:
-    """A founded store, made once for all seeds of this process and copied for each."""
+    """A founded store, made once for all seeds of this process and written anew for each."""
     load_all()
-    folder = Path(tempfile.mkdtemp(prefix="nf-sim-base-", dir=FOLDERS))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="nf-sim-base-", dir=FOLDERS) as folder:
+        network_id = _found(Path(folder) / "store")
+        data = (Path(folder) / "store" / "data.mdb").read_bytes()
+    return Furniture(data.rstrip(b"\0") + bytes(mmap.PAGESIZE), network_id)  # without its empty room
+
+
+def _found(path: Path) -> str:
+    """Make the store; the id of the network in it."""
     rng = random.Random(0)
-    store = Store.open(folder / "store")
+    store = Store.open(path)
     with store.transaction(EPOCH_US - 1_000_000, rng.randbytes) as tx:
         request = Bootstrap(
             admin_password_hash="x", token_key=bytes(32), region="RegionOne", catalog=catalog(Config(state_dir="/none"))
@@ -85,11 +91,11 @@ def furniture() -> Furniture:
         tx.put(tables.IMAGES, image)
         shared = NewNetwork(name="blue", shared=True)
         made: Any = run_command(tx, CreateNetworks(caller=ADMIN, networks=(shared,)))
-        network_id = made.networks[0].network.id
+        network_id: str = made.networks[0].network.id
         subnet = NewSubnet(network_id=network_id, ip_version=4, cidr="10.0.0.0/27")
         run_command(tx, CreateSubnets(caller=ADMIN, subnets=(subnet,)))
     store.close()
-    return Furniture(folder, network_id)
+    return network_id
 
 
 class Program:
@@ -130,17 +136,17 @@ class Notes(logging.Handler):
 class Cloud:
     """All of it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, traced: bool = True) -> None:
         self.seed = seed
         self.rng = random.Random(f"cloud {seed}")
-        self.loop = SimLoop(random.Random(f"loop {seed}"))
+        self.loop = SimLoop(random.Random(f"loop {seed}"), traced=traced)
         self.notes = Notes(self.loop)
         self.network = Network(self.loop, random.Random(f"network {seed}"))
         self.folder = Path(tempfile.mkdtemp(prefix="nf-sim-", dir=FOLDERS))
         base = furniture()
         self.network_id = base.network_id
         (self.folder / "store").mkdir()
-        shutil.copy(base.folder / "store" / "data.mdb", self.folder / "store" / "data.mdb")
+        (self.folder / "store" / "data.mdb").write_bytes(base.data)
         self.disk = Disk(self.loop, random.Random(f"disk {seed}"), self.folder / "store")
         self.config = Config(
             state_dir=str(self.folder),

@@ -13,6 +13,7 @@ import enum
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,8 @@ class SimStore:
         self._disk = disk
         self.path = disk.store.path
 
-    @contextlib.contextmanager
-    def snapshot(self) -> Iterator[Snapshot]:
-        with self._disk.store.snapshot() as snapshot:
-            yield snapshot
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        return self._disk.store.snapshot()
 
     @contextlib.contextmanager
     def transaction(self, now_us: int, entropy: Entropy, *, steady_us: int | None = None) -> Iterator[Transaction]:

@@ -11,6 +11,7 @@ Time stands still while anything can run, and then jumps to the next timer.
 from __future__ import annotations
 
 import asyncio
+import asyncio.format_helpers
 import contextlib
 import contextvars
 import heapq
@@ -30,9 +31,10 @@ class Process:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.label = name.encode()  # in the digest
         self.alive = True
         self.stopped = False  # as by SIGSTOP
-        self.ready: deque[asyncio.Handle] = deque()
+        self.ready: deque[Step] = deque()
         self.queued = False  # among the loop's runnable
         self.dies_after: int | None = None  # so many steps
         self.on_death: list[Callable[[], None]] = []
@@ -45,25 +47,57 @@ class Process:
 #: The world outside all processes: it never dies.
 WORLD = Process("world")
 _process: contextvars.ContextVar[Process] = contextvars.ContextVar("process", default=WORLD)
+_OUTSIDE = contextvars.Context()
+_OUTSIDE.run(_process.set, WORLD)
 
 
 class Livelock(Exception):
     """Something runs for ever without waiting for anything."""
 
 
+class Step(asyncio.TimerHandle):
+    """A callback that is due, or will be, and whose it is.
+
+    PERF: asyncio's own handles ask the loop whether it debugs, and would have to be asked for their process each time.
+    """
+
+    __slots__ = ("process",)
+
+    def __init__(
+        self, callback: Any, arguments: tuple[Any, ...], context: contextvars.Context, process: Process, when_s: float
+    ) -> None:
+        self._callback = callback
+        self._args = arguments
+        self._context = context
+        self._cancelled = False
+        self._when = when_s
+        self.process = process
+
+    def cancel(self) -> None:
+        self._cancelled = True
+        self._callback = None
+        self._args = ()
+
+    def __repr__(self) -> str:
+        told = asyncio.format_helpers._format_callback_source(self._callback, self._args)  # type: ignore[attr-defined]
+        return f"<{told} of {self.process.name}>"
+
+
 class SimLoop(asyncio.AbstractEventLoop):
     """As much of an event loop as the daemons use. Not thread-safe: there is one thread."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, traced: bool = True) -> None:
         self._rng = rng
+        self._traced = traced
         self._now_s = 0.0
-        self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
-        self._numbers = itertools.count()
+        self._timers: list[tuple[float, int, Step]] = []
+        self._number = itertools.count().__next__
         self._runnable: list[Process] = []
-        self._readers: dict[int, asyncio.Handle] = {}
+        self._readers: dict[int, Step] = {}
         self._dead: list[Process] = []
         self.steps = 0
-        self.digest = 0  # of everything that ran, in order
+        self._steps_max = STEPS_AT_ONCE_MAX  # before time must go on
+        self._trace: list[bytes] = []  # everything that ran, in order, with the times
         self.troubles: list[str] = []  # exceptions nobody caught
         WORLD.ready.clear()
         WORLD.queued = False
@@ -73,27 +107,35 @@ class SimLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now_s
 
-    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> asyncio.Handle:
-        handle = asyncio.Handle(callback, args, self, context)
-        self._ready(handle)
-        return handle
+    def call_soon(self, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Step:
+        if context is None:
+            context = contextvars.copy_context()
+        process = context.get(_process, WORLD)
+        step = Step(callback, args, context, process, self._now_s)
+        if process.alive:
+            process.ready.append(step)
+            if not process.queued:
+                self._queue(process)
+        return step
 
     call_soon_threadsafe = call_soon
 
-    def call_later(
-        self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Step:
         return self.call_at(self._now_s + delay, callback, *args, context=context)
 
-    def call_at(
-        self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None
-    ) -> asyncio.TimerHandle:
-        timer = asyncio.TimerHandle(when, callback, args, self, context)
-        heapq.heappush(self._timers, (when, next(self._numbers), timer))
+    def call_at(self, when: float, callback: Any, *args: Any, context: contextvars.Context | None = None) -> Step:
+        if context is None:
+            context = contextvars.copy_context()
+        timer = Step(callback, args, context, context.get(_process, WORLD), when)
+        heapq.heappush(self._timers, (when, self._number(), timer))
         return timer
 
-    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
-        pass  # it is passed over when it is due
+    def later(self, delay_s: float, callback: Callable[..., Any], *arguments: Any) -> Step:
+        """Do something outside all processes."""
+        when_s = self._now_s + delay_s
+        timer = Step(callback, arguments, _OUTSIDE, WORLD, when_s)
+        heapq.heappush(self._timers, (when_s, self._number(), timer))
+        return timer
 
     def create_future(self) -> asyncio.Future[Any]:
         return asyncio.Future(loop=self)
@@ -124,7 +166,8 @@ class SimLoop(asyncio.AbstractEventLoop):
         return future
 
     def add_reader(self, fd: Any, callback: Callable[..., Any], *args: Any) -> None:
-        self._readers[fd] = asyncio.Handle(callback, args, self, None)
+        context = contextvars.copy_context()
+        self._readers[fd] = Step(callback, args, context, context.get(_process, WORLD), 0)
 
     def remove_reader(self, fd: Any) -> bool:
         return self._readers.pop(fd, None) is not None
@@ -173,8 +216,9 @@ class SimLoop(asyncio.AbstractEventLoop):
     def readable(self, fd: int) -> None:
         """A file descriptor became readable: its reader is called in the next turn of its process."""
         reader = self._readers.get(fd)
-        if reader is not None:
-            self._ready(reader)
+        if reader is not None and reader.process.alive:
+            reader.process.ready.append(reader)
+            self._queue(reader.process)
 
     @staticmethod
     def current() -> Process:
@@ -187,66 +231,74 @@ class SimLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         try:
             task = self.start(WORLD, main)
-            while not task.done():
-                self._turn()
+            self._until(task)
             task.result()
         finally:
             asyncio._set_running_loop(None)
 
-    def _turn(self) -> None:
-        if not self._runnable:
-            self._next_timer()
-            return
-        runnable = self._runnable
-        place = int(self._rng.random() * len(runnable))
-        process = runnable[place]
-        for _ in range(1 + int(self._rng.random() * len(process.ready))):
-            if not process.ready or process.stopped:
-                break
-            self._step(process)
-        if not process.ready or process.stopped:
-            process.queued = False
-            runnable[runnable.index(process)] = runnable[-1]
-            runnable.pop()
+    def _until(self, task: asyncio.Task[Any]) -> None:
+        """PERF: one function for all turns: with a call for each turn and each step a seed costs a tenth more."""
+        done, random, runnable = task.done, self._rng.random, self._runnable
+        traced, trace = self._traced, self._trace.append
+        while not done():
+            if not runnable:
+                self._next_timer()
+            process = runnable[int(random() * len(runnable))]
+            ready = process.ready
+            for _ in range(1 + int(random() * len(ready))):
+                if not ready or process.stopped:
+                    break
+                step = ready.popleft()
+                if step._cancelled or (process.dies_after is not None and self._dies(process)):
+                    continue
+                self.steps += 1
+                if self.steps > self._steps_max:
+                    raise Livelock(f"{process.name} spins: {step!r}")
+                if traced:
+                    trace(process.label)
+                try:
+                    step._context.run(step._callback, *step._args)  # type: ignore[attr-defined]
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # as asyncio does: it is told, and others go on
+                    self.call_exception_handler({"message": "Exception in a step", "exception": error, "handle": step})
+            if not ready or process.stopped:
+                process.queued = False
+                runnable[runnable.index(process)] = runnable[-1]
+                runnable.pop()
 
-    def _step(self, process: Process) -> None:
-        handle = process.ready.popleft()
-        if handle._cancelled:
-            return
-        if process.dies_after is not None:
-            process.dies_after -= 1
-            if process.dies_after < 0:
-                self.kill(process)
-                return
-        self.steps += 1
-        self._at_once += 1
-        if self._at_once > STEPS_AT_ONCE_MAX:
-            raise Livelock(f"{process.name} spins: {handle!r}")
-        self.digest = zlib.crc32(process.name.encode(), self.digest)
-        handle._run()
-
-    _at_once = 0
+    def _dies(self, process: Process) -> bool:
+        assert process.dies_after is not None
+        process.dies_after -= 1
+        if process.dies_after < 0:
+            self.kill(process)
+            return True
+        return False
 
     def _next_timer(self) -> None:
-        self._at_once = 0
-        while self._timers:
-            when, _, timer = heapq.heappop(self._timers)
-            if timer._cancelled:
+        """Time goes on until something can run; what is due in a process that is stopped waits there."""
+        self._steps_max = self.steps + STEPS_AT_ONCE_MAX
+        timers = self._timers
+        while timers:
+            when_s, _, timer = heapq.heappop(timers)
+            process = timer.process
+            if timer._cancelled or not process.alive:
                 continue
-            process = timer._context.get(_process, WORLD)  # type: ignore[attr-defined]
-            if not process.alive:
-                continue
-            self._now_s = max(self._now_s, when)
-            self.digest = zlib.crc32(b"%.9f" % self._now_s, self.digest)
-            self._ready(timer)
-            return
+            if when_s > self._now_s:
+                self._now_s = when_s
+            if self._traced:
+                self._trace.append(b"%.9f" % self._now_s)
+            process.ready.append(timer)
+            if not process.stopped:
+                process.queued = True
+                self._runnable.append(process)
+                return
         raise Livelock("nothing will ever happen any more")
 
-    def _ready(self, handle: asyncio.Handle) -> None:
-        process = handle._context.get(_process, WORLD)  # type: ignore[attr-defined]
-        if process.alive:
-            process.ready.append(handle)
-            self._queue(process)
+    @property
+    def digest(self) -> int:
+        """Of everything that ran, in order; 0 when it was not traced."""
+        return zlib.crc32(b"".join(self._trace))
 
     def _queue(self, process: Process) -> None:
         if process.ready and process.alive and not process.queued and not process.stopped:

@@ -24,12 +24,13 @@ from .run import play
 Patch = pytest.MonkeyPatch
 Mistake = Callable[[Patch], None]
 SEEDS_MAX = 60  # a mistake is found within so many, or not at all
+KEEN = (0, 5, 21, 30)  # these found most of them when they were last looked for: they are asked first
 
 
 def first_finding() -> str:
     """What the first seed that notices says; "" when none does."""
-    for seed in range(SEEDS_MAX):
-        found = play(seed).found
+    for seed in dict.fromkeys((*KEEN, *range(SEEDS_MAX))):
+        found = play(seed, closely=False).found
         if found:
             return found[0]
     return ""

@@ -27,7 +27,7 @@ class Verdict(msgspec.Struct):
 
     seed: int
     found: list[str]  # violations, in the order in which they were seen
-    digest: int  # of every step, with its time: equal for equal runs
+    digest: int  # of every step, with its time: equal for equal runs; 0 when nobody looked closely
     steps: int
     virtual_s: float
     commits: int
@@ -40,8 +40,8 @@ class Verdict(msgspec.Struct):
 class Story:
     """A seed being played."""
 
-    def __init__(self, seed: int) -> None:
-        self.cloud = Cloud(seed)
+    def __init__(self, seed: int, closely: bool) -> None:
+        self.cloud = Cloud(seed, traced=closely)
         self.users = Users(self.cloud)
         self.faults = Faults(self.cloud)
         self.checker = Checker(self.cloud, self.users.ledger)
@@ -105,13 +105,17 @@ class _Wrong(Exception):
     """Enough has been seen."""
 
 
-def play(seed: int) -> Verdict:
-    """Play a seed. The same seed gives the same verdict, to the last step, where PYTHONHASHSEED is the same."""
-    story = Story(seed)
+def play(seed: int, *, closely: bool = True) -> Verdict:
+    """Play a seed. The same seed gives the same verdict, to the last step, where PYTHONHASHSEED is the same.
+
+    ``closely``: with its log and its digest.
+    """
+    story = Story(seed, closely)
     cloud = story.cloud
     root = logging.getLogger()
     kept = root.handlers[:], root.level
-    root.handlers[:], root.level = [cloud.notes], logging.INFO
+    root.handlers[:] = [cloud.notes]
+    root.setLevel(logging.INFO if closely else logging.ERROR)  # an error is a finding
     found = story.checker.found
     try:
         cloud.loop.run(story.play())
@@ -122,7 +126,8 @@ def play(seed: int) -> Verdict:
     except Exception:
         found.append("the simulator failed: " + traceback.format_exc())
     finally:
-        root.handlers[:], root.level = kept
+        root.handlers[:] = kept[0]
+        root.setLevel(kept[1])
         loop = cloud.loop
         verdict = Verdict(
             seed=seed,

@@ -20,8 +20,12 @@ from typing import Any
 import msgspec
 import zmq
 
-from .loop import WORLD, Process, SimLoop
+from .loop import Process, SimLoop
 
+# PERF: pyzmq's constants are enums and its errors ask for their text when they are made, and every frame needs both.
+_FD, _EVENTS, _RCVMORE, _POLLIN = int(zmq.FD), int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+_SNDMORE, _SNDHWM, _ROUTER, _DEALER = int(zmq.SNDMORE), int(zmq.SNDHWM), int(zmq.ROUTER), int(zmq.DEALER)
+_AGAIN = zmq.Again()
 _RECONNECT_S = (0.05, 1.0)
 _POLL_S = 0.0005  # how late a loop may look at its file descriptors
 
@@ -69,7 +73,7 @@ class Network:
 
     def later(self, delay_s: float, function: Any, *arguments: Any) -> asyncio.TimerHandle:
         """Do something outside all processes."""
-        return self.loop.call_later(delay_s, function, *arguments, context=_WORLD_CONTEXT)
+        return self.loop.later(delay_s, function, *arguments)
 
 
 class Frame:
@@ -186,17 +190,17 @@ class Socket:
 
     # ------------------------------------------------------------------ what the hub calls
     def setsockopt(self, option: int, value: Any) -> None:
-        if option == zmq.SNDHWM:
+        if option == _SNDHWM:
             self._mark = int(value)
 
     def get(self, option: int) -> int:
-        if option == zmq.FD:
+        if option == _FD:
             return self._fd
-        if option == zmq.RCVMORE:
+        if option == _RCVMORE:
             return self._more
-        assert option == zmq.EVENTS, option
+        assert option == _EVENTS, option
         self._told = False
-        return zmq.POLLIN if self._inbox or self._part is not None else 0
+        return _POLLIN if self._inbox or self._part is not None else 0
 
     def bind(self, address: str) -> None:
         other = self._network.listening.get(address)
@@ -211,17 +215,17 @@ class Socket:
 
     def send(self, frame: bytes, flags: int = 0) -> None:
         self._told = False
-        if self._kind == zmq.DEALER:
+        if self._kind == _DEALER:
             if self._pipe is None or self._pipe.under_way[True] >= self._mark:
-                raise zmq.Again
+                raise _AGAIN.with_traceback(None)
             self._pipe.send(frame, True)
-        elif flags & zmq.SNDMORE:
+        elif flags & _SNDMORE:
             self._route = self.routes.get(frame)
             if self._route is None:
                 raise zmq.ZMQError(zmq.EHOSTUNREACH)
             if self._route.under_way[False] >= self._mark:
                 self._route = None
-                raise zmq.Again
+                raise _AGAIN.with_traceback(None)
         else:
             assert self._route is not None, "a frame without a route"
             self._route.send(frame, False)
@@ -237,10 +241,10 @@ class Socket:
             data, self._part, self._more = self._part, None, 0
             return data
         if not self._inbox:
-            raise zmq.Again
+            raise _AGAIN.with_traceback(None)
         pipe, frame = self._inbox.popleft()
-        pipe.under_way[self._kind == zmq.ROUTER] -= 1
-        if self._kind == zmq.DEALER:
+        pipe.under_way[self._kind == _ROUTER] -= 1
+        if self._kind == _DEALER:
             return frame
         self._part, self._more = frame, 1
         return pipe.route
@@ -264,7 +268,7 @@ class Socket:
     def take(self, pipe: Pipe, frame: bytes) -> None:
         """A frame has arrived."""
         if self._closed:
-            pipe.under_way[self._kind == zmq.ROUTER] -= 1
+            pipe.under_way[self._kind == _ROUTER] -= 1
             return
         self._inbox.append((pipe, frame))
         self.tell()
@@ -315,16 +319,3 @@ class Socket:
         router.routes[self._pipe.route] = self._pipe
         self._pipe.send(b"", True)
         self.tell()
-
-
-def _world_context() -> Any:
-    import contextvars
-
-    from . import loop
-
-    context = contextvars.Context()
-    context.run(loop._process.set, WORLD)
-    return context
-
-
-_WORLD_CONTEXT = _world_context()
