@@ -15,7 +15,7 @@ from .checker import Checker
 from .cloud import Cloud
 from .faults import Faults
 from .loop import Livelock
-from .users import Users
+from .users import CALL_TIMEOUT_S, Users
 
 SETTLE_S = 200.0  # of virtual time, from the end of the faults until everything is at rest
 EMPTY_S = 120.0  # from the deletion of everything until nothing is left
@@ -60,6 +60,9 @@ class Story:
         users.going = False
         await asyncio.gather(striking, *living)
         await users.open_hosts()
+        if users.under_way():  # what was asked of a worker that stood still begins when it goes on
+            over = await self._watch(CALL_TIMEOUT_S + 2, lambda: not users.under_way())
+            self._demand(over, ["a call outlived its deadline"])
         start_s = cloud.loop.time()
         self._demand(await self._watch(SETTLE_S, lambda: not self.checker.unsettled()), self.checker.unsettled())
         self.settled_s = cloud.loop.time() - start_s

@@ -31,6 +31,7 @@ from nova_fast.model.identity import Caller
 from nova_fast.model.states import ACTION_RULES
 
 from .cloud import ADMIN, IMAGE_ID, PROJECTS, Cloud
+from .loop import Process
 
 CALL_TIMEOUT_S = 30.0
 NOBODYS_ID = "00000000-0000-4000-8000-00000000dead"
@@ -71,6 +72,7 @@ class Users:
         self.ledger = Ledger()
         self.going = True
         self._count = 0
+        self._served: list[tuple[Process, asyncio.Task[None]]] = []
         self._wishes: list[tuple[int, Callable[[], Any]]] = [
             (10, self._create),
             (6, self._delete),
@@ -132,11 +134,16 @@ class Users:
 
         broken = Unavailable("The connection broke.", code="broken")
         process.on_death.append(lambda: tell(broken))
-        cloud.loop.start(process, serve())
+        self._served.append((process, cloud.loop.start(process, serve())))
         try:
             return await asyncio.wait_for(future, CALL_TIMEOUT_S + 1)
         except TimeoutError:
             return broken
+
+    def under_way(self) -> bool:
+        """Whether an API worker still works for somebody, who may have left: what it asks for may yet be done."""
+        self._served = [(process, task) for process, task in self._served if process.alive and not task.done()]
+        return bool(self._served)
 
     def _caller(self, project_id: str = "") -> Caller:
         self._count += 1
