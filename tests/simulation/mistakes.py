@@ -167,6 +167,14 @@ def a_refused_command_is_half_done(patch: Patch) -> None:
     patch.setattr(Transaction, "rollback", lambda self, mark: None)
 
 
+def a_refused_command_is_taken_back_in_name_only(patch: Patch) -> None:
+    def forget(self: Transaction, mark: tuple[int, int]) -> None:
+        del self._journal[mark[0] :]
+        del self.events[mark[1] :]
+
+    patch.setattr(Transaction, "rollback", forget)
+
+
 MISTAKES: list[Mistake] = [
     it_is_answered_before_it_is_committed,
     a_command_is_not_remembered,
@@ -185,4 +193,5 @@ MISTAKES: list[Mistake] = [
     an_action_never_ends,
     a_server_forgets_that_it_is_busy,
     a_refused_command_is_half_done,
+    a_refused_command_is_taken_back_in_name_only,
 ]
