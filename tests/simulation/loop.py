@@ -18,6 +18,7 @@ import heapq
 import itertools
 import random
 import sys
+import warnings
 import zlib
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -311,16 +312,22 @@ class SimLoop(asyncio.AbstractEventLoop):
         asyncio._set_running_loop(self)
         hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
         try:
-            for process in (*self._dead, *living, WORLD):
-                for task in process.tasks:
-                    task._log_destroy_pending = False  # type: ignore[attr-defined]
-                    if not task.done():
-                        with contextlib.suppress(BaseException):
-                            task.get_coro().close()  # type: ignore[union-attr]
-                process.tasks.clear()
-                process.ready.clear()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", RuntimeWarning)  # of coroutines that never began
+                for process in (*self._dead, *living, WORLD):
+                    _let_go(process)
             self._timers.clear()
             self._readers.clear()
         finally:
             asyncio._set_running_loop(None)
             sys.unraisablehook = hook
+
+
+def _let_go(process: Process) -> None:
+    for task in process.tasks:
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        if not task.done():
+            with contextlib.suppress(BaseException):
+                task.get_coro().close()  # type: ignore[union-attr]
+    process.tasks.clear()
+    process.ready.clear()
