@@ -19,6 +19,17 @@ Port = Annotated[int, Meta(ge=1, le=65535)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Ratio = Annotated[float, Meta(gt=0)]
+Limit = Annotated[int, Meta(ge=0)]
+Weight = Annotated[float, Meta(ge=0)]
+
+#: Nova's own, in its order.
+ENABLED_FILTERS = (
+    "ComputeFilter",
+    "ComputeCapabilitiesFilter",
+    "ImagePropertiesFilter",
+    "ServerGroupAntiAffinityFilter",
+    "ServerGroupAffinityFilter",
+)
 
 
 class _Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -63,15 +74,41 @@ class ConductorConfig(_Section, frozen=True):
 
 
 class SchedulerConfig(_Section, frozen=True):
-    """Choosing hosts; names and meanings of the weights are Nova's."""
+    """Choosing hosts; names and meanings are Nova's. An aggregate may override multipliers in its metadata."""
 
     policy: str = "filter"  # filter, simple, chance, zone
+    host_subset_size: Positive = 1  # choose at random among so many best hosts
+    shuffle_best_same_weighed_hosts: bool = False  # choose at random among equally good hosts
+    enabled_filters: tuple[str, ...] = ENABLED_FILTERS  # in this order
+    weight_classes: tuple[str, ...] = ("nova.scheduler.weights.all_weighers",)  # all of ours; a name = that one
     ram_weight_multiplier: float = 1.0  # of free RAM
     cpu_weight_multiplier: float = 1.0  # of free vCPUs
     disk_weight_multiplier: float = 1.0  # of free disk
     io_ops_weight_multiplier: float = -1.0  # of servers being built
-    host_subset_size: Positive = 1  # choose at random among so many best hosts
-    shuffle_best_same_weighed_hosts: bool = False  # choose at random among equally good hosts
+    pci_weight_multiplier: Weight = 1.0  # of PCI devices that stay free
+    metrics_weight_multiplier: float = 1.0  # of what monitors measure
+    soft_affinity_weight_multiplier: Weight = 1.0  # of members of the server's group
+    soft_anti_affinity_weight_multiplier: Weight = 1.0  # the same, against them
+    build_failure_weight_multiplier: float = 1000000.0  # against hosts where servers could not be built
+    cross_cell_move_weight_multiplier: float = 1000000.0  # there is one cell: no effect
+    hypervisor_version_weight_multiplier: float = 1.0  # of newer hypervisors
+    num_instances_weight_multiplier: float = 0.0  # of servers
+    image_props_weight_multiplier: float = 0.0  # of servers whose image has the same properties
+    image_props_weight_setting: tuple[str, ...] = ()  # name=ratio of image properties; empty = all count 1
+    max_io_ops_per_host: Limit = 8  # IoOpsFilter: servers being built
+    max_instances_per_host: Positive = 50  # NumInstancesFilter: servers
+    isolated_images: tuple[str, ...] = ()  # IsolatedHostsFilter: images that run on isolated hosts only
+    isolated_hosts: tuple[str, ...] = ()  # IsolatedHostsFilter: hosts for them
+    restrict_isolated_hosts_to_isolated_images: bool = True  # IsolatedHostsFilter: other images keep out
+    image_properties_default_architecture: str = ""  # ImagePropertiesFilter: of images that name none; "" = any
+    aggregate_image_properties_isolation_namespace: str = ""  # only metadata keys that begin so are looked at
+    aggregate_image_properties_isolation_separator: str = "."  # between that and the rest of the key
+    metrics_weight_setting: tuple[str, ...] = ()  # name=ratio of metrics
+    metrics_required: bool = True  # a host without one of them is an error; MetricsFilter keeps such hosts out
+    metrics_weight_of_unavailable: float = -10000.0  # else: the weight of a host without one of them
+    pci_alias: tuple[str, ...] = ()  # what flavors may call PCI devices, each in JSON as Nova's [pci]alias
+    enable_isolated_aggregate_filtering: bool = False  # aggregates with trait:X=required take only servers that ask so
+    image_metadata_prefilter: bool = False  # hosts must have the traits of the image's buses and models
 
 
 class ComputeConfig(_Section, frozen=True):

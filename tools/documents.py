@@ -13,6 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from nova_fast import config  # noqa: E402
 from nova_fast.api.app import FACES, load_face, port_of  # noqa: E402
 from nova_fast.api.framework.route import FIRST_VERSION, LAST_VERSION, Face, Route  # noqa: E402
 from nova_fast.api.framework.versions import show_version  # noqa: E402
@@ -47,6 +48,8 @@ def configuration() -> str:
             found = _OPTION.match(line)
             assert found is not None, f"an option of {name} is written in a way this does not read: {line}"
             option, _type, default, meaning = found.groups()
+            if default.isidentifier() and default.isupper():  # a constant of that file
+                default = repr(getattr(config, default))
             if not default.endswith("Config()"):
                 parts.append(f"| `{option}` | `{default}` | {meaning or option.replace('_', ' ')} |")
         parts.append("")

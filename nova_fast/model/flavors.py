@@ -33,3 +33,32 @@ CLASSICAL_FLAVORS = (
     Flavor(id="42", name="m1.nano", vcpus=1, ram_mib=128, disk_gib=1),
     Flavor(id="84", name="m1.micro", vcpus=1, ram_mib=256, disk_gib=1),
 )
+
+
+def masked_vcpus(extra_specs: dict[str, str], vcpus: int, image_mask: str = "") -> frozenset[int]:
+    """The vCPUs of a mixed guest that have a CPU of their own; none when the mask cannot be read or names others.
+
+    ``hw:cpu_dedicated_mask`` names them, else the mask of realtime vCPUs, of the image before the flavor.
+    """
+    mask = extra_specs.get("hw:cpu_dedicated_mask", "")
+    if not mask and extra_specs.get("hw:cpu_realtime", "").lower() in _TRUE:
+        mask = image_mask or extra_specs.get("hw:cpu_realtime_mask", "")
+    try:
+        chosen = parse_cpus(f"0-{vcpus - 1},{mask}" if mask.strip().startswith("^") else mask)
+    except ValueError:
+        return frozenset()
+    return chosen if chosen <= frozenset(range(vcpus)) else frozenset()
+
+
+def parse_cpus(text: str) -> frozenset[int]:
+    """Numbers of CPUs from a list like ``1-4,^3,6``. Raises ValueError when it is none."""
+    taken: set[int] = set()
+    rejected: set[int] = set()
+    for rule in (part.strip() for part in text.split(",")):
+        if rule:
+            first, dash, last = rule.removeprefix("^").partition("-")
+            (rejected if rule.startswith("^") else taken).update(range(int(first), int(last if dash else first) + 1))
+    return frozenset(taken - rejected)
+
+
+_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))

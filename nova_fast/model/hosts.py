@@ -3,15 +3,52 @@
 from __future__ import annotations
 
 import math
+import re
 
 import msgspec
 
 from nova_fast.model.base import Record, Value
-from nova_fast.model.flavors import Flavor
+from nova_fast.model.flavors import Flavor, masked_vcpus
+from nova_fast.model.placement_names import RESOURCE_CLASSES
 
 #: The scope of extra specs that ask for amounts of resource classes.
 RESOURCES = "resources:"
 _MIB_PER_GIB = 1024
+
+
+class Pages(Value, frozen=True):
+    """Memory pages of one size in a NUMA cell."""
+
+    size_kib: int
+    total: int
+    used: int = 0
+    reserved: int = 0
+
+
+class NumaCell(Value, frozen=True):
+    """One NUMA cell of a machine and what is taken of it."""
+
+    number: int
+    shared_cpus: tuple[int, ...] = ()  # for servers that share CPUs
+    dedicated_cpus: tuple[int, ...] = ()  # for servers that have CPUs of their own
+    pinned_cpus: tuple[int, ...] = ()  # of these, the ones taken
+    siblings: tuple[tuple[int, ...], ...] = ()  # CPUs that are threads of one core
+    ram_mib: int = 0
+    ram_used_mib: int = 0
+    vcpus_used: int = 0  # of the shared CPUs
+    pages: tuple[Pages, ...] = ()
+    socket: int | None = None
+
+
+class PciPool(Value, frozen=True):
+    """Free PCI devices that a server cannot tell apart."""
+
+    vendor_id: str
+    product_id: str
+    count: int
+    device_type: str = ""  # type-PCI, type-PF, type-VF, vdpa
+    numa_node: int | None = None
+    tags: dict[str, str] = {}  # what the operator says of them: physical_network, …
 
 
 class HostResources(Value, frozen=True):
@@ -31,6 +68,8 @@ class HostResources(Value, frozen=True):
     traits: tuple[str, ...] = ()  # standard traits the driver vouches for: COMPUTE_…, HW_CPU_…
     features: tuple[str, ...] = ()  # CPU flags, as cpu_info shows them
     metrics: dict[str, float] = {}  # what a monitor measures, by Nova's names: cpu.user.percent, …
+    numa: tuple[NumaCell, ...] = ()
+    pci: tuple[PciPool, ...] = ()
 
 
 class Inventory(Value, frozen=True):
@@ -138,6 +177,11 @@ def capacity(host: Host) -> Claim:
     )
 
 
+def most_of(inventory: Inventory) -> int:
+    """What all consumers together may take of an inventory: (total - reserved) x allocation ratio."""
+    return math.floor((inventory.total - inventory.reserved) * inventory.allocation_ratio)
+
+
 def settled(host: Host) -> Host:
     """The host with the ratios and reserved amounts that count: decided, else reported, else the defaults."""
     counts = {}
@@ -158,21 +202,50 @@ class HostNetwork(Record, frozen=True):
     applied_generation: int = 0  # the last change that the host has carried out
 
 
+def _is_of_class(spec: str) -> bool:
+    """Whether an extra spec asks for a resource class; what only looks like one is passed over, as Nova does."""
+    name = spec.removeprefix(RESOURCES)
+    return name != spec and (name in RESOURCE_CLASSES or name.startswith("CUSTOM_"))
+
+
 def claim_of(flavor: Flavor) -> Claim:
     """What a server of this flavor takes of a host; the swap disk counts in whole GiB.
 
     Extra specs ``resources:CLASS`` add resource classes or replace the flavor's own amounts, 0 takes none of it (Nova
-    admin guide, "Extra specs").
+    admin guide, "Extra specs"). vCPUs with a CPU of their own are PCPU, no VCPU; persistent memory and encryption of
+    memory are classes, too.
     """
     asked = {
         name.removeprefix(RESOURCES): int(amount)
         for name, amount in flavor.extra_specs.items()
-        if name.startswith(RESOURCES) and amount.isdecimal()
+        if _is_of_class(name) and amount.isdecimal()
     }
+    if "VCPU" not in asked and "PCPU" not in asked and (pinned := pinned_vcpus(flavor)):
+        isolated = flavor.extra_specs.get("hw:emulator_threads_policy") == "isolate"
+        asked |= {"VCPU": flavor.vcpus - pinned, "PCPU": pinned + isolated}
+    for name in _feature_classes(flavor.extra_specs):
+        asked[name] = asked.get(name, 0) + 1
     disk_gib = flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB)
     return Claim(
-        vcpus=asked.pop("VCPU", flavor.vcpus),
+        vcpus=asked.pop("VCPU", 0 if "PCPU" in asked else flavor.vcpus),
         ram_mib=asked.pop("MEMORY_MB", flavor.ram_mib),
         disk_gib=asked.pop("DISK_GB", disk_gib),
         resources={name: amount for name, amount in asked.items() if amount},
     )
+
+
+def pinned_vcpus(flavor: Flavor) -> int:
+    """How many vCPUs of this flavor have a CPU of their own: ``hw:cpu_policy`` dedicated or mixed."""
+    policy = flavor.extra_specs.get("hw:cpu_policy")
+    if policy == "mixed":
+        return len(masked_vcpus(flavor.extra_specs, flavor.vcpus))
+    return flavor.vcpus if policy == "dedicated" else 0
+
+
+def _feature_classes(extra_specs: dict[str, str]) -> list[str]:
+    """The classes of which a feature takes one; named more than once, more than one."""
+    labels = [label.strip() for label in extra_specs.get("hw:pmem", "").split(",")]
+    classes = ["CUSTOM_PMEM_NAMESPACE_" + re.sub(r"[^A-Z0-9]", "_", label.upper()) for label in labels if label]
+    if extra_specs.get("hw:mem_encryption", "").strip().lower() in ("1", "t", "true", "on", "y", "yes"):
+        classes.append("MEM_ENCRYPTION_CONTEXT")
+    return classes

@@ -297,7 +297,7 @@ class GroupRule(Value, frozen=True):
 
 
 class PlacementRequest(Value, frozen=True):
-    """One server that needs a host."""
+    """A server that needs a host, and others that want the same."""
 
     server_id: str
     claim: Claim
@@ -312,6 +312,10 @@ class PlacementRequest(Value, frozen=True):
     flavor_name: str = ""
     image_id: str = ""
     group: GroupRule | None = None
+    alike: tuple[str, ...] = ()  # further servers with the same wishes
+    all_or_none: bool = False  # no host for any of them unless there is one for each
+    vcpus: int = 0  # the guest's own, whatever is claimed for it; 0 = as claimed
+    ram_mib: int = 0  # the same
 
 
 class SelectHosts(Message, frozen=True):
@@ -328,6 +332,13 @@ class FilterCount(Value, frozen=True):
     after: int
 
 
+class HostWeight(Value, frozen=True, gc=False):
+    """A host that passed all filters, and what it weighed."""
+
+    host: str
+    weight: float
+
+
 class Placement(Message, frozen=True):
     """The answer for one server: a host, or why none."""
 
@@ -337,6 +348,9 @@ class Placement(Message, frozen=True):
     alternates: tuple[str, ...] = ()
     filters: tuple[FilterCount, ...] = ()  # filled when there is no host
     hint: str = ""  # what would make it fit
+    candidates: int = 0  # hosts that passed all filters; 0 beside a host = a choice that was made before, repeated
+    top: tuple[HostWeight, ...] = ()  # the best of them with the winner, best first; none for those placed many at once
+    policy: str = ""  # that chose
 
 
 class Selection(Message, frozen=True):
@@ -347,3 +361,30 @@ class ReleaseClaims(Message, frozen=True):
     """conductor → scheduler: these choices were not committed. → Done."""
 
     server_ids: tuple[str, ...]
+
+
+class AskCapacity(Message, frozen=True):
+    """api or cli → conductor: how many more servers fit; the face has checked who asks. → Capacity."""
+
+    flavor: str  # id or name
+    zone: str = ""  # "" = any
+    image: str = ""  # id or name; "" = one that runs anywhere
+    group_policy: str = ""  # of a new server group for all of them; "" = none
+    max_servers_per_host: int = 1  # with anti-affinity
+
+
+class CountCapacity(Message, frozen=True):
+    """conductor → scheduler: how many more servers with these wishes fit; nothing is claimed. → Capacity."""
+
+    request: PlacementRequest  # its group, if any, is a new one without members
+
+
+class Capacity(Message, frozen=True):
+    """How many more fit, and where they would go."""
+
+    servers: int
+    hosts: int  # on which they fit
+    first: str = ""  # the host of the first; "" = none, or the policy draws
+    last: str = ""  # the host of the last; "" = not looked for
+    hint: str = ""  # what would make one fit, or why a host is not named
+    filters: tuple[FilterCount, ...] = ()  # filled when none fits

@@ -1,0 +1,1 @@
+"""Tests of the filters, one host at a time."""

@@ -1,0 +1,1 @@
+"""Tests of NUMA cells and PCI devices."""
