@@ -6,6 +6,8 @@ Nothing but C enters there; each kernel has a pure-Python twin in the tests.
 
 from typing import NamedTuple
 
+from nova_fast._ext import rows as rows
+
 ANY = -1  # a zone, an architecture or a host: whichever
 
 

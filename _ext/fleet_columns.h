@@ -1,0 +1,216 @@
+/* The fleet's table: every host a row of contiguous columns, and a log of the rows that changed.
+ *
+ * 60 bytes a host: twelve 32-bit columns, one double, and a mask that a full pass leaves behind; the log adds one byte.
+ * All else is a class's (fleet_index.h). A row's profile is below `profiles` always, free rows included: that is what lets
+ * the loops look a profile up without asking. Capacity is a multiple of BLOCK and unused rows have no flag, so loops run
+ * over whole blocks.
+ *
+ * A record of the log tells the whole row, so that a class that reads it touches none of the fleet's scattered columns,
+ * and what the weighers saw before, so that it knows whether an extreme has gone.
+ */
+#ifndef NOVA_FAST_FLEET_COLUMNS_H
+#define NOVA_FAST_FLEET_COLUMNS_H
+
+#include <math.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#if defined(__FAST_MATH__)
+#error "-ffast-math would let two machines choose two hosts: build without it"
+#endif
+
+/* PERF: AVX-512 and AVX2 speed from a baseline build; the loader picks the clone once (bench/bench_scheduler.py). */
+#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 12 && defined(__x86_64__) && defined(__GLIBC__) && !defined(NO_CLONES)
+#define CLONES __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define CLONES
+#endif
+#if defined(__GNUC__) || defined(__clang__)
+#define INLINE static inline __attribute__((always_inline))
+#else
+#define INLINE static inline
+#endif
+
+enum { BLOCK = 1024, LANES = 8 };
+enum { FLAG_HOST = 1, FLAG_UP = 2, FLAG_ENABLED = 4, FLAG_HIDDEN = 8 };
+
+enum { /* the columns */
+    RAM_FREE,
+    VCPUS_FREE,
+    DISK_FREE,
+    IO_OPS,
+    SERVERS,
+    WHO, /* the profile, and the flags in the highest byte */
+    RAM_WEIGHT,
+    DISK_WEIGHT,
+    VCPUS_USED,
+    FAILED_BUILDS,
+    PCI_WEIGHT,
+    VERSION, /* of the hypervisor: the profile's */
+    MASK,    /* scratch: 0 or -1, left by the last full pass */
+    COLUMNS
+};
+enum { FLAGS_SHIFT = 24, PROFILES_MAX = 1 << FLAGS_SHIFT, PROFILE_BITS = PROFILES_MAX - 1 };
+
+/* The column weighers, in the order of Nova's sum. The first four fix their minimum at 0 and clamp there. */
+enum { TERM_RAM, TERM_CPU, TERM_DISK, TERM_IO_OPS, TERM_PCI, TERM_BUILD_FAILURE, TERM_VERSION, TERM_SERVERS, TERMS };
+enum { FIXED_TERMS = 4 };
+static const int TERM_COLUMN[TERMS] = {RAM_WEIGHT, VCPUS_USED, DISK_WEIGHT, IO_OPS, PCI_WEIGHT, FAILED_BUILDS, VERSION, SERVERS};
+
+typedef struct { /* what the weighers see of a row, clamped */
+    double cpu;
+    int32_t of[TERMS]; /* by term, but for the CPU */
+} weights;
+
+typedef struct { /* a row that changed */
+    weights before, now;
+    int32_t row, ram_free, vcpus_free, disk_free, who;
+} change_record;
+
+enum { LOG_MIN = 1024, HOSTS_A_RECORD = 128 };
+
+typedef struct {
+    int32_t *column[COLUMNS];
+    double *cpu_total; /* vCPUs x allocation ratio */
+    int64_t capacity;  /* rows there is memory for; a multiple of BLOCK */
+    int64_t rows;      /* rows ever used, free ones among them */
+    int32_t *versions; /* by profile */
+    int64_t profiles, profiles_room;
+    change_record *log; /* a ring */
+    int64_t log_size, head;
+    int64_t seen; /* the furthest position of the log that a class has read */
+    int64_t pass; /* counts what overwrites the mask */
+    int32_t usual[TERMS];  /* what most rows are expected to have where the minimum is not fixed */
+    int64_t unusual[TERMS]; /* how many rows have something else: 0 = the term says nothing, whoever passes */
+} fleet;
+
+typedef struct {
+    int64_t ram, vcpus, disk, io_ops, servers;
+} taken;
+
+/* 0, or -1 when there is no memory (what was there stays valid). A new log starts behind everything that was read. */
+static int fleet_grow(fleet *t, int64_t capacity) {
+    for (int c = 0; c < COLUMNS; c++) {
+        int32_t *grown = realloc(t->column[c], (size_t)capacity * sizeof(int32_t));
+        if (grown == NULL) return -1;
+        memset(grown + t->capacity, 0, (size_t)(capacity - t->capacity) * sizeof(int32_t));
+        t->column[c] = grown;
+    }
+    double *cpu = realloc(t->cpu_total, (size_t)capacity * sizeof(double));
+    if (cpu == NULL) return -1;
+    memset(cpu + t->capacity, 0, (size_t)(capacity - t->capacity) * sizeof(double));
+    t->cpu_total = cpu;
+    int64_t size = t->log_size ? t->log_size : LOG_MIN;
+    while (size < capacity / HOSTS_A_RECORD) size *= 2;
+    if (size != t->log_size) {
+        change_record *log = malloc((size_t)size * sizeof(change_record));
+        if (log == NULL) return -1;
+        free(t->log);
+        t->log = log;
+        t->log_size = size;
+        t->head += 2 * size;
+        t->seen = t->head;
+    }
+    t->capacity = capacity;
+    return 0;
+}
+
+static int64_t fleet_bytes(const fleet *t) {
+    return t->capacity * (int64_t)(COLUMNS * sizeof(int32_t) + sizeof(double)) + t->log_size * (int64_t)sizeof(change_record);
+}
+
+/* Know the profiles below `profiles`; 0, or -1 when there is no memory. */
+static int fleet_profiles(fleet *t, int64_t profiles) {
+    if (profiles > t->profiles_room) {
+        int64_t room = 2 * profiles;
+        int32_t *versions = realloc(t->versions, (size_t)room * sizeof(int32_t));
+        if (versions == NULL) return -1;
+        memset(versions + t->profiles_room, 0, (size_t)(room - t->profiles_room) * sizeof(int32_t));
+        t->versions = versions;
+        t->profiles_room = room;
+    }
+    if (profiles > t->profiles) t->profiles = profiles;
+    return 0;
+}
+
+static void fleet_free(fleet *t) {
+    for (int c = 0; c < COLUMNS; c++) free(t->column[c]);
+    free(t->cpu_total);
+    free(t->versions);
+    free(t->log);
+    memset(t, 0, sizeof *t);
+}
+
+static weights row_weights(const fleet *t, int64_t row) {
+    weights w;
+    for (int k = 0; k < TERMS; k++) w.of[k] = t->column[TERM_COLUMN[k]][row];
+    const double cpu = t->cpu_total[row] - (double)w.of[TERM_CPU];
+    w.cpu = cpu > 0.0 ? cpu : 0.0;
+    for (int k = 0; k < FIXED_TERMS; k++) w.of[k] = w.of[k] < 0 ? 0 : w.of[k];
+    return w;
+}
+
+static change_record row_record(const fleet *t, int64_t row, const weights *before) {
+    int32_t *const *c = t->column;
+    return (change_record){*before, row_weights(t, row), (int32_t)row, c[RAM_FREE][row], c[VCPUS_FREE][row], c[DISK_FREE][row], c[WHO][row]};
+}
+
+/* A row has changed: every class will look at it again. Changes of one row that nobody has read in between are one. */
+static void fleet_log(fleet *t, int64_t row, const weights *before) {
+    for (int k = FIXED_TERMS; k < TERMS; k++)
+        t->unusual[k] += (t->column[TERM_COLUMN[k]][row] != t->usual[k]) - (before->of[k] != t->usual[k]);
+    if (t->head > t->seen) {
+        change_record *last = &t->log[(t->head - 1) & (t->log_size - 1)];
+        if (last->row == row) {
+            const weights first = last->before;
+            *last = row_record(t, row, &first);
+            return;
+        }
+    }
+    t->log[t->head++ & (t->log_size - 1)] = row_record(t, row, before);
+}
+
+/* A new row at the end, with nothing unusual in it. There is memory for it. */
+static int64_t fleet_append(fleet *t) {
+    if (t->rows == 0) t->usual[TERM_PCI] = 100;
+    for (int k = FIXED_TERMS; k < TERMS; k++) t->column[TERM_COLUMN[k]][t->rows] = t->usual[k];
+    return t->rows++;
+}
+
+/* Expect this of most rows from now on. */
+static void fleet_expect(fleet *t, int term, int32_t usual) {
+    t->usual[term] = usual;
+    t->unusual[term] = 0;
+    for (int64_t i = 0; i < t->rows; i++) t->unusual[term] += t->column[TERM_COLUMN[term]][i] != usual;
+}
+
+static int64_t whole_blocks(const fleet *t) { return (t->rows + BLOCK - 1) / BLOCK * BLOCK; }
+
+/* Take from a row; 0, or -1 when a column would leave its bounds (then nothing is changed). The row is not logged. */
+static int fleet_take(fleet *t, int64_t row, const taken *d) {
+    const int64_t limit = (int64_t)1 << 33;
+    int32_t **c = t->column;
+    if (d->ram > limit || d->ram < -limit || d->vcpus > limit || d->vcpus < -limit || d->disk > limit || d->disk < -limit ||
+        d->io_ops > limit || d->io_ops < -limit || d->servers > limit || d->servers < -limit)
+        return -1;
+    const int64_t ram = c[RAM_FREE][row] - d->ram, ram_weight = c[RAM_WEIGHT][row] - d->ram;
+    const int64_t vcpus = c[VCPUS_FREE][row] - d->vcpus, used = c[VCPUS_USED][row] + d->vcpus;
+    const int64_t disk = c[DISK_FREE][row] - d->disk, disk_weight = c[DISK_WEIGHT][row] - d->disk;
+    const int64_t io_ops = c[IO_OPS][row] + d->io_ops, servers = c[SERVERS][row] + d->servers;
+    if (ram != (int32_t)ram || ram_weight != (int32_t)ram_weight || vcpus != (int32_t)vcpus || disk != (int32_t)disk ||
+        disk_weight != (int32_t)disk_weight || used < 0 || used >= INT32_MAX || io_ops < 0 || io_ops >= INT32_MAX ||
+        servers < 0 || servers >= INT32_MAX)
+        return -1;
+    c[RAM_FREE][row] = (int32_t)ram;
+    c[RAM_WEIGHT][row] = (int32_t)ram_weight;
+    c[VCPUS_FREE][row] = (int32_t)vcpus;
+    c[VCPUS_USED][row] = (int32_t)used;
+    c[DISK_FREE][row] = (int32_t)disk;
+    c[DISK_WEIGHT][row] = (int32_t)disk_weight;
+    c[IO_OPS][row] = (int32_t)io_ops;
+    c[SERVERS][row] = (int32_t)servers;
+    return 0;
+}
+
+#endif
