@@ -11,13 +11,6 @@ setup(
     ext_modules=cythonize(
         [
             Extension(
-                "nova_fast._ext.host_table",
-                ["_ext/host_table.pyx"],
-                include_dirs=["_ext"],
-                depends=["_ext/host_table.pyx", "_ext/kernel.h", "_ext/kernel.pxd"],
-                extra_compile_args=COMPILE_ARGS,
-            ),
-            Extension(
                 "nova_fast._ext.fleet",
                 ["_ext/fleet.pyx"],
                 include_dirs=["_ext"],

@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
     down.add_argument("--all", action="store_true", help="also shut down guests, remove networks, stop our libvirtd")
     commands.add_parser("status", parents=[common], help="show the daemons; exit code 0 only when all are up")
     _add_store_commands(commands, common)
+    _add_placement_commands(commands, common)
     for name, text in _HELP.items():
         daemon = commands.add_parser(name, parents=[common], help=text)
         if name == "api":
@@ -106,6 +107,25 @@ def _add_store_commands(
     restore.add_argument("file", metavar="FILE")
 
 
+def _add_placement_commands(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], common: argparse.ArgumentParser
+) -> None:
+    explain = commands.add_parser("explain", parents=[common], help="say why a server is on its host, or on none")
+    explain.add_argument("server", metavar="SERVER", help="its id, or its name when no other server has it")
+    explain.add_argument("--json", action="store_true", help="print one JSON document")
+    capacity = commands.add_parser(
+        "capacity", parents=[common], help="say how many more servers of a flavor fit, and where"
+    )
+    capacity.add_argument("--flavor", required=True, metavar="FLAVOR", help="its id or name")
+    capacity.add_argument("--zone", default="", metavar="ZONE", help="only in this availability zone")
+    capacity.add_argument("--image", default="", metavar="IMAGE", help="id or name of the image they are to run")
+    capacity.add_argument("--group-policy", default="", metavar="POLICY", help="all in one new group of this policy")
+    capacity.add_argument(
+        "--max-server-per-host", type=int, default=1, metavar="N", help="of the policy anti-affinity (1)"
+    )
+    capacity.add_argument("--json", action="store_true", help="print one JSON document")
+
+
 def find_config_file(given: str | None) -> str | None:
     """The configuration file to read; ``None`` when the defaults do."""
     if given is not None:
@@ -124,6 +144,12 @@ def _run(options: argparse.Namespace, config: Config, config_file: str | None) -
         from nova_fast.cli.check import check
 
         return check(config, options.file, as_json=options.json)
+    if options.command == "explain":
+        from nova_fast.cli.explain import explain
+
+        return explain(config, options.server, as_json=options.json)
+    if options.command == "capacity":
+        return _ask_capacity(options, config)
     if options.command in ("backup", "restore"):
         return _backup_or_restore(options, config)
     from nova_fast.cli import lifecycle
@@ -139,6 +165,20 @@ def _run(options: argparse.Namespace, config: Config, config_file: str | None) -
     from nova_fast.cli.status import status
 
     return status(cloud)
+
+
+def _ask_capacity(options: argparse.Namespace, config: Config) -> int:
+    from nova_fast.cli.capacity import capacity
+    from nova_fast.model.tasks import AskCapacity
+
+    ask = AskCapacity(
+        flavor=options.flavor,
+        zone=options.zone,
+        image=options.image,
+        group_policy=options.group_policy,
+        max_servers_per_host=options.max_server_per_host,
+    )
+    return capacity(config, ask, as_json=options.json)
 
 
 def _backup_or_restore(options: argparse.Namespace, config: Config) -> int:

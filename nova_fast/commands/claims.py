@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 
 import msgspec
 
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import Claimed, Released
-from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, claim_of
+from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, claim_of, most_of
 from nova_fast.model.servers import Server
 from nova_fast.queries import server_groups
 from nova_fast.state import schema as tables
@@ -68,11 +67,12 @@ def charge(tx: Transaction, consumer_id: str, host_name: str, claim: Claim, sign
 
 
 def _fits(host: Host, usage: HostUsage, claim: Claim) -> bool:
+    """What a server takes none of may be short, as placement sees it."""
     total = capacity(host)
     return (
-        usage.vcpus + claim.vcpus <= total.vcpus
-        and usage.ram_mib + claim.ram_mib <= total.ram_mib
-        and usage.disk_gib + claim.disk_gib <= total.disk_gib
+        (not claim.vcpus or usage.vcpus + claim.vcpus <= total.vcpus)
+        and (not claim.ram_mib or usage.ram_mib + claim.ram_mib <= total.ram_mib)
+        and (not claim.disk_gib or usage.disk_gib + claim.disk_gib <= total.disk_gib)
         and all(_fits_class(host, usage, name, amount) for name, amount in claim.resources.items())
     )
 
@@ -80,7 +80,7 @@ def _fits(host: Host, usage: HostUsage, claim: Claim) -> bool:
 def _fits_class(host: Host, usage: HostUsage, name: str, amount: int) -> bool:
     """As placement counts it: capacity, and the least, the most and the step that one consumer may take."""
     return any(
-        usage.resources.get(name, 0) + amount <= math.floor((own.total - own.reserved) * own.allocation_ratio)
+        usage.resources.get(name, 0) + amount <= most_of(own)
         and own.min_unit <= amount <= own.max_unit
         and amount % own.step_size == 0
         for own in host.inventories

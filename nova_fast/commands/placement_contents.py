@@ -126,7 +126,7 @@ def set_aggregates(tx: Transaction, request: SetAggregates) -> ProviderResult:
     if len(wanted) > AGGREGATES_MAX:
         raise BadRequest(f"A provider may be in at most {AGGREGATES_MAX} aggregates.", field="aggregates")
     if found.host:
-        placement_hosts.set_aggregates(tx, found.host, wanted)
+        placement_hosts.set_aggregates(tx, request.caller, found.host, wanted)
     else:
         _change(tx, found, counted=request.generation is not None, aggregates=wanted)
     return ProviderResult(provider=placement.need(tx, found.uuid))

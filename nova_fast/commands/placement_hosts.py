@@ -15,8 +15,9 @@ from nova_fast.commands.aggregates import join, leave
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import HostChanged
 from nova_fast.model.hosts import Host, Inventory, Shares, settled
+from nova_fast.model.identity import Caller
 from nova_fast.model.placement import AMOUNT_MAX, HOST_CLASSES, capacity_of
-from nova_fast.queries import aggregates, hosts, placement
+from nova_fast.queries import hosts, placement
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
@@ -49,23 +50,22 @@ def set_traits(tx: Transaction, name: str, wanted: tuple[str, ...]) -> None:
     _put(tx, host, msgspec.structs.replace(host, traits=tuple(trait for trait in wanted if trait not in own)))
 
 
-def set_aggregates(tx: Transaction, name: str, wanted: tuple[str, ...]) -> None:
+def set_aggregates(tx: Transaction, caller: Caller, name: str, wanted: tuple[str, ...]) -> None:
     """Put a host into these aggregates and out of all others.
 
     Those of the Compute API are meant where it has one of this UUID; others are kept with the host. Raises Conflict
-    where the Compute API would: a host is in one zone, and its servers keep theirs.
+    where the Compute API would.
     """
-    present = {aggregate.id for aggregate in aggregates.of_host(tx, name)}
+    present = {aggregate.id: aggregate for aggregate in tx.select(tables.AGGREGATES_BY_HOST, name)}
+    for uuid in sorted(present.keys() - set(wanted)):
+        leave(tx, present[uuid], hosts.get(tx, name))
     others = []
-    for aggregate in aggregates.of_host(tx, name):
-        if aggregate.id not in wanted:
-            leave(tx, aggregate, hosts.get(tx, name))
     for uuid in wanted:
-        joined = tx.get(tables.AGGREGATES, uuid)
-        if joined is None:
+        aggregate = tx.get(tables.AGGREGATES, uuid)
+        if aggregate is None:
             others.append(uuid)
         elif uuid not in present:
-            join(tx, joined, hosts.get(tx, name))
+            join(tx, aggregate, hosts.get(tx, name))
     host = hosts.get(tx, name)
     _put(tx, host, msgspec.structs.replace(host, aggregates=tuple(others)))
 

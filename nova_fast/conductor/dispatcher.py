@@ -14,6 +14,8 @@ import logging
 from collections.abc import Coroutine
 from typing import Any
 
+import msgspec
+
 from nova_fast.conductor.engine import Engine, message_of
 from nova_fast.conductor.network_sync import NetworkSync
 from nova_fast.conductor.workflows.create_server import placement_request
@@ -34,6 +36,8 @@ SCHEDULER = "scheduler"
 AGAIN_S = 1.0
 #: Errors of our own end of the hub: they say nothing of the task.
 _OURS = frozenset({"hub_closed", "queue_full"})
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class Dispatcher:
@@ -193,7 +197,7 @@ class Dispatcher:
     async def _select(self, wanted: dict[str, Task], requests: list[PlacementRequest]) -> tuple[Placement, ...]:
         deadline_us = min(task.deadline_us for task in wanted.values())
         selection = await self._hub.call(
-            SCHEDULER, SelectHosts(requests=tuple(requests)), timeout_s=self._left_s(deadline_us)
+            SCHEDULER, SelectHosts(requests=_alike(requests)), timeout_s=self._left_s(deadline_us)
         )
         assert isinstance(selection, Selection), f"the scheduler answered {type(selection).__name__}"
         return selection.placements
@@ -214,3 +218,16 @@ class Dispatcher:
         else:
             for task in waiting:
                 await self._place_some([task])
+
+
+def _alike(requests: list[PlacementRequest]) -> tuple[PlacementRequest, ...]:
+    """Requests with the same wishes as one, in the order of the first of each: the scheduler looks at it once."""
+    by_wishes: dict[bytes, list[PlacementRequest]] = {}
+    for request in requests:
+        by_wishes.setdefault(_encode(msgspec.structs.replace(request, server_id="")), []).append(request)
+    return tuple(
+        [
+            msgspec.structs.replace(first, alike=tuple([other.server_id for other in others])) if others else first
+            for first, *others in by_wishes.values()
+        ]
+    )

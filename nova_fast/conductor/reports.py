@@ -19,9 +19,11 @@ from nova_fast.hub.server import HubServer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Forbidden, NovaFastError
 from nova_fast.model.tasks import (
+    AskCapacity,
     CacheAggregateImages,
     CacheImages,
     ConsoleOutput,
+    CountCapacity,
     Done,
     GuestChanged,
     GuestInventory,
@@ -33,6 +35,7 @@ from nova_fast.model.tasks import (
     ServiceReport,
 )
 from nova_fast.queries import aggregates, metadata
+from nova_fast.queries.capacity import request_of
 from nova_fast.queries.guests import image_of
 from nova_fast.state import schema as tables
 from nova_fast.state.store import Store
@@ -43,6 +46,7 @@ log = logging.getLogger(__name__)
 CONSOLE_TIMEOUT_S = 15
 CACHE_TIMEOUT_S = 15  # to be told; fetching takes as long as it takes
 TOLD_AT_ONCE = 8  # hosts
+CAPACITY_TIMEOUT_S = 10
 MISSING_AT_ONCE = 500  # hosts looked at in one transaction
 
 
@@ -67,6 +71,7 @@ class Reports:
         self._hub.handle(MetadataRequest, self.metadata_request)
         self._hub.handle(ReadServerConsole, self.console)
         self._hub.handle(CacheAggregateImages, self.cache_images)
+        self._hub.handle(AskCapacity, self.capacity)
 
     async def host_report(self, peer: str, message: HostReport, _call_id: bytes) -> Message:
         """A compute's heartbeat."""
@@ -143,6 +148,12 @@ class Reports:
 
         await asyncio.gather(*(tell() for _ in range(TOLD_AT_ONCE)))
 
+    async def capacity(self, _peer: str, message: AskCapacity, _call_id: bytes) -> Message:
+        """How many more servers fit, from the scheduler's table."""
+        with self._store.snapshot() as snapshot:
+            ask = CountCapacity(request=request_of(snapshot, message))
+        return await self._hub.call("scheduler", ask, timeout_s=CAPACITY_TIMEOUT_S)
+
     def peer_up_or_down(self, peer: str, up: bool) -> None:
         """Record that a daemon's heartbeats arrive, or no longer."""
         kind, _, host = peer.partition("@")
@@ -156,7 +167,7 @@ class Reports:
                 record_host_up(tx, host, up)
                 if not up:
                     self._engine.host_down(tx, host)
-            elif not kind.startswith("api"):
+            elif not kind.startswith(("api", "cli")):
                 record_service_up(tx, peer, up)
             return Done()
 

@@ -31,6 +31,7 @@ PEER_TO_HUB: tuple[type[Message], ...] = (
     *NODE_TO_HUB,
     tasks.ReadServerConsole,
     tasks.CacheAggregateImages,
+    tasks.AskCapacity,
     *COMMANDS,
 )
 PEER_TO_HUB_REPLIES: tuple[type[Message], ...] = (
@@ -39,6 +40,7 @@ PEER_TO_HUB_REPLIES: tuple[type[Message], ...] = (
     tasks.WantedGuests,
     tasks.MetadataAnswer,
     tasks.ConsoleOutput,
+    tasks.Capacity,
     Failure,
     *RESULTS,
 )
@@ -53,12 +55,14 @@ HUB_TO_PEER: tuple[type[Message], ...] = (
     tasks.ApplyNetworks,
     tasks.SelectHosts,
     tasks.ReleaseClaims,
+    tasks.CountCapacity,
 )
 HUB_TO_PEER_REPLIES: tuple[type[Message], ...] = (
     tasks.GuestState,
     tasks.ConsoleOutput,
     tasks.NetworksApplied,
     tasks.Selection,
+    tasks.Capacity,
     tasks.Done,
     Failure,
 )

@@ -23,7 +23,7 @@ def local_server_keys(config: Config) -> ServerKeys | None:
     keys = make_server_keys(folder)
     own = make_peer_keys(folder, keys.public)
     hosts = [name for host in config.played_hosts for name in (f"compute@{host}", f"network@{host}")]
-    keys.allowed.allow(own.public, ["api.*", "scheduler", *hosts])
+    keys.allowed.allow(own.public, ["api.*", "cli.*", "scheduler", *hosts])
     save_allowed(folder, keys.allowed)
     return keys
 

@@ -15,8 +15,8 @@ from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError
 from nova_fast.model.events import Event
-from nova_fast.model.tasks import Done, ReleaseClaims, SelectHosts, ServiceReport
-from nova_fast.queries.claims import claims, hosts_with_usage
+from nova_fast.model.tasks import CountCapacity, Done, ReleaseClaims, SelectHosts, ServiceReport
+from nova_fast.queries.claims import fleet
 from nova_fast.queries.reading import OpenStore, open_when_made
 from nova_fast.scheduler.select import Scheduler
 
@@ -52,6 +52,7 @@ class Daemon:
         self._peer.heartbeat = lambda: report
         self._peer.handle(SelectHosts, self._select)
         self._peer.handle(ReleaseClaims, self._release)
+        self._peer.handle(CountCapacity, self._capacity)
         self._load()
         await self._peer.start()
         settle_memory()
@@ -72,9 +73,8 @@ class Daemon:
         assert self._store is not None
         with self._store.snapshot() as snapshot:
             generation = snapshot.generation()
-            hosts = list(hosts_with_usage(snapshot))
-            claimed = list(claims(snapshot))
-        self._scheduler.load(hosts, claimed)
+            found = fleet(snapshot)
+        self._scheduler.load(*found)
         self._peer.subscribe(generation, self._follow, self._load)
 
     def _follow(self, _generation: int, event: Event) -> None:
@@ -90,6 +90,9 @@ class Daemon:
             if not placement.host:
                 log.info("no valid host for %s: %s", placement.server_id, placement.filters)
         return selection
+
+    def _capacity(self, message: CountCapacity, _call_id: bytes) -> Message:
+        return self._scheduler.capacity(message.request)
 
     def _release(self, message: ReleaseClaims, _call_id: bytes) -> Message:
         self._scheduler.release(message)

@@ -1,83 +1,71 @@
 """Hosts: the scheduler's own picture of them, kept in step with the compiled table.
 
 This file holds the truth as whole numbers without limits: what each host can give (``capacity``), what is taken of it,
-how many servers it has and how many of those are still pending. After each change the host's row is written anew, so
-the table can never drift from it. Zones and architectures get small numbers in the order in which they are first seen.
+how many servers it has and how many of those are busy. Facts that seldom change are a profile (``profiles``); a host
+whose aggregates or record change gets another one, and nothing is built anew.
 
 What is free is capacity minus what is taken, so allocation ratios and reserved amounts are folded in. It can be
 negative: an operator may lower a ratio under running servers. Such a host is not chosen until it has room again, not
-even by a request that asks for nothing of what is short.
-
-I/O operations (for Nova's IoOpsWeigher): a host's pending claims, that is the servers chosen for it whose commit has
-not been seen yet. The event stream does not say when a guest has finished building, so this is the part of Nova's
-number (building, resizing, snapshotting, … guests) that the scheduler knows.
+even by a request that asks for nothing of what is short. What RAM, CPU and disk weigh is without ratios but for the
+CPU's, as in Nova (``nova/scheduler/host_manager.py``: free_ram_mb, free_disk_mb, vcpus_total x cpu_allocation_ratio).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 
-from nova_fast._ext import HostRow
-from nova_fast._ext.host_table import HOST_ENABLED, HOST_UP, HostTable
+from nova_fast._ext.fleet import HOST_ENABLED, HOST_UP, HostTable
+from nova_fast._ext.rows import HostRow
+from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.errors import InternalError
-from nova_fast.model.hosts import Claim, Host, HostUsage, capacity
+from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of
+from nova_fast.scheduler.facts import HostFacts, HostState, Offer, facts_of
+from nova_fast.scheduler.profiles import Profiles
 
 COLUMN_MAX = 2**31 - 2  # largest amount the table keeps; a request for more fits nowhere
-REQUEST_MAX = 2**31 - 1
-
-# What images and machines call the same instruction set (nova.objects.fields.Architecture.canonicalize).
-_CANONICAL_ARCHITECTURES = {"amd64": "x86_64", "i386": "i686", "i486": "i686", "i586": "i686"}
+PCI_WEIGHT = 100  # of a host without free PCI devices (nova/scheduler/weights/pci.py)
 
 
-def canonical_architecture(name: str) -> str:
-    """The one name of an instruction set."""
-    lower = name.lower()
-    return _CANONICAL_ARCHITECTURES.get(lower, lower)
-
-
-class Numbers:
-    """Small whole numbers for names, in the order of arrival."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-
-    def __len__(self) -> int:
-        return len(self._numbers)
-
-    def give(self, name: str) -> int:
-        """The number of a name, a new one if it has none."""
-        return self._numbers.setdefault(name, len(self._numbers))
-
-    def find(self, name: str) -> int:
-        """The number of a name; for one never seen, a number that no host has."""
-        return self._numbers.get(name, len(self._numbers))
-
-
-class HostState:
+class KnownHost:
     """One host: its row in the table, what it has, and what is taken of it."""
 
-    __slots__ = ("capacity", "disk_gib", "host", "pending", "ram_mib", "row", "servers", "vcpus")
+    __slots__ = (
+        "busy", "capacity", "clipped", "disk_gib", "host", "profile", "ram_mib", "resources", "row", "servers", "vcpus",
+    )  # fmt: skip
 
-    def __init__(self, row: int, host: Host, usage: HostUsage) -> None:
+    def __init__(self, row: int, host: Host, usage: HostUsage, profile: int) -> None:
         self.row = row
         self.host = host
+        self.profile = profile
         self.capacity = capacity(host)
-        self.vcpus = usage.vcpus  # taken, as are the next two
+        self.vcpus = usage.vcpus  # taken, as are the next three
         self.ram_mib = usage.ram_mib
         self.disk_gib = usage.disk_gib
+        self.resources = dict(usage.resources)
         self.servers = usage.servers
-        self.pending = 0
+        self.busy = 0  # servers that are built, moved, snapshotted, …: Nova's io_ops
+        self.clipped = False  # it has more than a column can say
+
+    def offer(self, resource_class: str) -> Offer | None:
+        """What one server may claim of a class that operators added; None when the host has none."""
+        for own in self.host.inventories:
+            if own.resource_class == resource_class:
+                free = most_of(own) - self.resources.get(resource_class, 0)
+                return Offer(free=free, smallest=own.min_unit, largest=own.max_unit, step=own.step_size)
+        return None
 
 
 class Hosts:
     """All hosts by name, over the table that is searched."""
 
-    def __init__(self) -> None:
+    def __init__(self, isolated_hosts: Set[str] = frozenset()) -> None:
         self.table = HostTable()
-        self.zones = Numbers()
-        self.architectures = Numbers()
-        self._by_name: dict[str, HostState] = {}
+        self.profiles = Profiles()
+        self._by_name: dict[str, KnownHost] = {}
         self._names: list[str] = []  # by row; "" = a free row
+        self._aggregates: dict[str, Aggregate] = {}
+        self._aggregates_of: dict[str, set[str]] = {}  # by host
+        self._isolated_hosts = isolated_hosts
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -85,121 +73,255 @@ class Hosts:
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 
-    def __iter__(self) -> Iterator[HostState]:
+    def __iter__(self) -> Iterator[KnownHost]:
         return iter(self._by_name.values())
 
-    def __getitem__(self, name: str) -> HostState:
+    def __getitem__(self, name: str) -> KnownHost:
         return self._by_name[name]
 
-    def row(self, name: str) -> int | None:
-        """The row of a host; None when there is none of this name."""
-        state = self._by_name.get(name)
-        return None if state is None else state.row
+    def get(self, name: str) -> KnownHost | None:
+        """A host; None when there is none of this name."""
+        return self._by_name.get(name)
+
+    def rows(self, names: Iterable[str]) -> list[int]:
+        """The rows of hosts; names that are not known are passed over."""
+        found = (self._by_name.get(name) for name in names)
+        return [known.row for known in found if known is not None]
 
     def name(self, row: int) -> str:
         """The name of the host in a row."""
         assert self._names[row], f"row {row} has no host"
         return self._names[row]
 
+    def names(self, ranking: Iterable[tuple[int, float]]) -> list[str]:
+        """The names of the hosts in rows. PERF: a call of ``name`` for each of ten would cost 2 us more."""
+        by_row = self._names
+        names = [by_row[row] for row, _ in ranking]
+        assert all(names), "a row without a host was chosen"
+        return names
+
+    def facts(self, known: KnownHost) -> HostFacts:
+        """What seldom changes of a host."""
+        return self.profiles[known.profile]
+
     def keeps(self, name: str) -> bool:
         """Whether a host is in service and has room for all that is taken of it."""
-        state = self._by_name[name]
-        host, total = state.host, state.capacity
+        known = self._by_name[name]
+        host, total = known.host, known.capacity
         return (
             host.up
             and host.enabled
             and not host.forced_down
-            and state.vcpus <= total.vcpus
-            and state.ram_mib <= total.ram_mib
-            and state.disk_gib <= total.disk_gib
+            and known.vcpus <= total.vcpus
+            and known.ram_mib <= total.ram_mib
+            and known.disk_gib <= total.disk_gib
+            and all(known.resources.get(own.resource_class, 0) <= most_of(own) for own in host.inventories)
         )
 
-    def put(self, host: Host) -> None:
-        """Add a host, or take over what changed of it; what is taken of a known host stays taken."""
-        state = self._by_name.get(host.name)
-        if state is None:
-            self._add(host, HostUsage(host=host.name))
-            return
-        state.host = host
-        state.capacity = capacity(host)
-        self._write(state)
-
-    def load(self, hosts: Iterable[tuple[Host, HostUsage]]) -> None:
-        """Forget every host and start from these; rows are given in the order of the names."""
+    # ------------------------------------------------------------------ what operators and machines say
+    def load(self, hosts: Iterable[tuple[Host, HostUsage]], aggregates: Iterable[Aggregate] = ()) -> None:
+        """Forget everything and start from these; rows are given in the order of the names."""
         for name in list(self._by_name):
             self.remove(name)
         assert not self._by_name and len(self.table) == 0
+        self._aggregates.clear()
+        self._aggregates_of.clear()
+        for aggregate in aggregates:
+            self._note(aggregate)
         for host, usage in sorted(hosts, key=lambda pair: pair[0].name):
             assert host.name == usage.host, f"the usage of {usage.host} came with the host {host.name}"
             self._add(host, usage)
 
+    def put(self, host: Host) -> None:
+        """Add a host, or take over what changed of it; what is taken of a known host stays taken."""
+        known = self._by_name.get(host.name)
+        if known is None:
+            self._add(host, HostUsage(host=host.name))
+            return
+        known.host = host
+        known.capacity = capacity(host)
+        self._renew(known)
+
     def remove(self, name: str) -> None:
         """Forget a host, if it is known."""
-        state = self._by_name.pop(name, None)
-        if state is None:
+        known = self._by_name.pop(name, None)
+        if known is None:
             return
-        self._names[state.row] = ""
-        self.table.remove(state.row)
+        self._names[known.row] = ""
+        self.table.remove(known.row)
+        self.profiles.give_back(known.profile)
 
-    def charge(self, name: str, claim: Claim, *, pending: bool) -> None:
+    def put_aggregate(self, aggregate: Aggregate) -> None:
+        """An aggregate is new, or its hosts or metadata are."""
+        old = self._aggregates.get(aggregate.id)
+        touched = set(aggregate.hosts) if old is None else {*old.hosts, *aggregate.hosts}
+        self._forget(aggregate.id)
+        self._note(aggregate)
+        self._renew_all(touched)
+
+    def remove_aggregate(self, aggregate_id: str) -> None:
+        """An aggregate is gone."""
+        self._renew_all(self._forget(aggregate_id))
+
+    # ------------------------------------------------------------------ what servers take
+    def charge(self, name: str, claim: Claim) -> None:
         """Take what a server claims from a host. Raises InternalError for an unknown host."""
-        self._change(name, claim, 1, 1 if pending else 0)
+        self._change(name, claim, 1)
 
-    def refund(self, name: str, claim: Claim, *, pending: bool) -> None:
+    def refund(self, name: str, claim: Claim) -> None:
         """Give back what a server claimed of a host. Raises InternalError when that was never taken."""
-        self._change(name, claim, -1, -1 if pending else 0)
+        self._change(name, claim, -1)
 
-    def settle(self, name: str) -> None:
-        """One of the host's pending claims has been committed."""
-        state = self._by_name[name]
-        assert state.pending > 0, f"{name} has no pending claim"
-        state.pending -= 1
-        self._write(state)
+    def note_charged(self, row: int, claim: Claim) -> str:
+        """The table itself has taken a claim, and made one server more busy, in a row; the name of its host."""
+        known = self._by_name[self._names[row]]
+        self._count(known, claim, 1)
+        known.busy += 1
+        return known.host.name
 
+    def busy(self, name: str, more: int) -> None:
+        """So many more (or fewer) of a host's servers are busy."""
+        known = self._by_name.get(name)
+        if known is not None:
+            known.busy += more
+            assert known.busy >= 0, f"{name} has fewer than no busy servers"
+            self._write(known) if known.clipped else self.table.change(known.row, 0, 0, 0, more, 0)
+
+    # ------------------------------------------------------------------ views
+    def state(self, known: KnownHost, image_properties: Mapping[tuple[str, str], int] | None = None) -> HostState:
+        """A host as filters and weighers that look at each one see it."""
+        host, resources, total = known.host, known.host.resources, known.capacity
+        return HostState(
+            name=host.name,
+            facts=self.profiles[known.profile],
+            uuid=host.uuid,
+            host_ip=resources.host_ip,
+            up=host.up and not host.forced_down,
+            enabled=host.enabled,
+            disabled_reason=host.disabled_reason,
+            vcpus_total=resources.vcpus,
+            vcpus_used=host.reserved_vcpus + known.vcpus,
+            ram_total_mib=resources.ram_mib,
+            ram_free_mib=resources.ram_mib - host.reserved_ram_mib - known.ram_mib,
+            disk_total_gib=resources.disk_gib,
+            disk_free_gib=resources.disk_gib - host.reserved_disk_gib - known.disk_gib,
+            room=Claim(
+                vcpus=total.vcpus - known.vcpus,
+                ram_mib=total.ram_mib - known.ram_mib,
+                disk_gib=total.disk_gib - known.disk_gib,
+            ),
+            io_ops=known.busy,
+            servers=known.servers,
+            failed_builds=host.failed_builds,
+            metrics=resources.metrics,
+            image_properties=image_properties or {},
+        )
+
+    def state_in(self, row: int) -> HostState:
+        """The host in a row, as filters and weighers that look at each one see it."""
+        return self.state(self._by_name[self._names[row]])
+
+    # ------------------------------------------------------------------ inside
     def _add(self, host: Host, usage: HostUsage) -> None:
         assert host.name not in self._by_name, f"host {host.name} is there twice"
         row = self.table.add()
-        state = HostState(row, host, usage)
-        self._by_name[host.name] = state
+        known = KnownHost(row, host, usage, self._profile(host))
+        self._by_name[host.name] = known
         if row == len(self._names):
             self._names.append(host.name)
         else:
             self._names[row] = host.name
-        self._write(state)
+        self._write(known)
 
-    def _change(self, name: str, claim: Claim, sign: int, pending: int) -> None:
-        state = self._by_name.get(name)
-        if state is None:
+    def _profile(self, host: Host) -> int:
+        aggregates = [self._aggregates[one] for one in sorted(self._aggregates_of.get(host.name, ()))]
+        facts = facts_of(host, aggregates, self._isolated_hosts)
+        number = self.profiles.take(facts)
+        self.table.set_version(number, facts.hypervisor_version)
+        return number
+
+    def _note(self, aggregate: Aggregate) -> None:
+        self._aggregates[aggregate.id] = aggregate
+        for name in aggregate.hosts:
+            self._aggregates_of.setdefault(name, set()).add(aggregate.id)
+
+    def _forget(self, aggregate_id: str) -> set[str]:
+        old = self._aggregates.pop(aggregate_id, None)
+        if old is None:
+            return set()
+        for name in old.hosts:
+            of_host = self._aggregates_of[name]
+            of_host.discard(aggregate_id)
+            if not of_host:
+                del self._aggregates_of[name]
+        return set(old.hosts)
+
+    def _renew_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            known = self._by_name.get(name)
+            if known is not None:
+                self._renew(known)
+
+    def _renew(self, known: KnownHost) -> None:
+        old = known.profile
+        known.profile = self._profile(known.host)
+        self.profiles.give_back(old)
+        self._write(known)
+
+    def _change(self, name: str, claim: Claim, sign: int) -> None:
+        known = self._by_name.get(name)
+        if known is None:
             raise InternalError(f"The scheduler does not know the host {name}.", code="scheduler_out_of_step")
-        vcpus = state.vcpus + sign * claim.vcpus
-        ram_mib = state.ram_mib + sign * claim.ram_mib
-        disk_gib = state.disk_gib + sign * claim.disk_gib
-        servers = state.servers + sign
-        if vcpus < 0 or ram_mib < 0 or disk_gib < 0 or servers < 0 or state.pending + pending < 0:
-            raise InternalError(f"{name} was given back more than was taken.", code="scheduler_out_of_step")
-        state.vcpus, state.ram_mib, state.disk_gib, state.servers = vcpus, ram_mib, disk_gib, servers
-        state.pending += pending
-        self._write(state)
+        self._count(known, claim, sign)
+        if known.clipped:
+            self._write(known)
+        else:
+            self.table.change(known.row, sign * claim.ram_mib, sign * claim.vcpus, sign * claim.disk_gib, 0, sign)
 
-    def _write(self, state: HostState) -> None:
-        host, total = state.host, state.capacity
+    def _count(self, known: KnownHost, claim: Claim, sign: int) -> None:
+        vcpus = known.vcpus + sign * claim.vcpus
+        ram_mib = known.ram_mib + sign * claim.ram_mib
+        disk_gib = known.disk_gib + sign * claim.disk_gib
+        servers = known.servers + sign
+        if vcpus < 0 or ram_mib < 0 or disk_gib < 0 or servers < 0:
+            raise InternalError(f"{known.host.name} was given back more than was taken.", code="scheduler_out_of_step")
+        known.vcpus, known.ram_mib, known.disk_gib, known.servers = vcpus, ram_mib, disk_gib, servers
+        for name, amount in claim.resources.items():
+            known.resources[name] = known.resources.get(name, 0) + sign * amount
+
+    def _write(self, known: KnownHost) -> None:
+        host, resources, total = known.host, known.host.resources, known.capacity
         flags = 0
         if host.up and not host.forced_down:
             flags |= HOST_UP
         if host.enabled:
             flags |= HOST_ENABLED
+        amounts = (
+            total.ram_mib - known.ram_mib,
+            total.vcpus - known.vcpus,
+            total.disk_gib - known.disk_gib,
+            resources.ram_mib - host.reserved_ram_mib - known.ram_mib,
+            resources.disk_gib - host.reserved_disk_gib - known.disk_gib,
+            host.reserved_vcpus + known.vcpus,
+        )
+        ram, vcpus, disk, ram_weight, disk_weight, vcpus_used = map(_column, amounts)
+        known.clipped = (ram, vcpus, disk, ram_weight, disk_weight, vcpus_used) != amounts
         self.table.put(
-            state.row,
+            known.row,
             HostRow(
-                _column(total.ram_mib - state.ram_mib),
-                _column(total.vcpus - state.vcpus),
-                _column(total.disk_gib - state.disk_gib),
-                state.pending,
-                state.servers,
-                _column(state.vcpus),
-                self.zones.give(host.zone),
-                self.architectures.give(canonical_architecture(host.resources.architecture)),
-                flags,
+                ram_free=ram,
+                vcpus_free=vcpus,
+                disk_free=disk,
+                ram_weight=ram_weight,
+                cpu_total=resources.vcpus * host.cpu_ratio,
+                disk_weight=disk_weight,
+                io_ops=known.busy,
+                servers=known.servers,
+                vcpus_used=vcpus_used,
+                failed_builds=host.failed_builds,
+                pci_weight=PCI_WEIGHT,
+                profile=known.profile,
+                flags=flags,
             ),
         )
 

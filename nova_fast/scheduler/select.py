@@ -4,9 +4,10 @@ The :class:`Scheduler` is what the daemon drives: it is told of the hosts (``loa
 (``apply``), of the time (``tick``), and is asked (``select``). Requests of one message are decided in order, each on
 the fleet as the ones before it left it. Asking twice for one server is asking once.
 
-The filters, in Nova's names and in the order in which a refusal counts them: ComputeFilter (up, not forced down,
-enabled), AvailabilityZoneFilter, ImagePropertiesFilter (architecture), RamFilter, CoreFilter, DiskFilter, RetryFilter
-(hosts that the request excludes), RequestedHostFilter.
+A request may stand for many servers with the same wishes. Where the index can answer, the table places them all in one
+call; else each is decided alone. A placement says what was decided: how many hosts passed, and what the best of them
+weighed. Of those that the table places in one call it says what the winner weighed, and how many hosts passed for the
+first of them.
 """
 
 from __future__ import annotations
@@ -14,22 +15,42 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from nova_fast._ext import ANY, HostQuery
+from nova_fast._ext.rows import Ranking
 from nova_fast.config import SchedulerConfig
-from nova_fast.model.errors import BadRequest
-from nova_fast.model.events import Claimed, Event, HostChanged, HostRemoved, Released
+from nova_fast.model.aggregates import Aggregate
+from nova_fast.model.errors import BadRequest, Conflict
+from nova_fast.model.events import (
+    AggregateChanged,
+    AggregateRemoved,
+    Claimed,
+    Event,
+    HostChanged,
+    HostRemoved,
+    Released,
+    ServerChanged,
+)
 from nova_fast.model.hosts import Host, HostUsage
-from nova_fast.model.tasks import Placement, PlacementRequest, ReleaseClaims, SelectHosts, Selection
+from nova_fast.model.tasks import (
+    Capacity,
+    HostWeight,
+    Placement,
+    PlacementRequest,
+    ReleaseClaims,
+    SelectHosts,
+    Selection,
+)
 from nova_fast.scheduler.claims import Claims
-from nova_fast.scheduler.explain import Refusal, explain
-from nova_fast.scheduler.hosts import REQUEST_MAX, Hosts, canonical_architecture
+from nova_fast.scheduler.explain import Explainer
+from nova_fast.scheduler.fleet import KnownFleet
+from nova_fast.scheduler.hosts import Hosts
+from nova_fast.scheduler.lowering import Pipeline
 from nova_fast.scheduler.policies import POLICIES, Draw
+from nova_fast.scheduler.search import Search, Searches
+from nova_fast.scheduler.whatif import WhatIf
 
+TOP = 10  # hosts whose weights a decision tells
 ALTERNATES = 2  # behind the winner: with the conductor's three attempts, one host for each
 PENDING_TIMEOUT_S = 60.0  # a commit takes milliseconds; whoever has not committed by then is gone
-
-# One decision's key: requests that agree in it are refused for the same reason while no claim changes.
-_Key = tuple[HostQuery, tuple[int, ...]]
 
 
 class Scheduler:
@@ -38,31 +59,39 @@ class Scheduler:
     def __init__(
         self, config: SchedulerConfig, rng: random.Random, *, pending_timeout_s: float = PENDING_TIMEOUT_S
     ) -> None:
-        """Raises BadRequest, with the option named, for a policy or a multiplier that cannot be used."""
+        """Raises BadRequest, with the option named, for a policy, a filter or a multiplier that cannot be used."""
         if config.policy not in POLICIES:
             raise BadRequest(
                 f"There is no scheduler policy {config.policy!r}.",
                 field="scheduler.policy",
                 hint=f"one of {', '.join(POLICIES)}",
             )
+        self.policy_name = config.policy
         self._policy = POLICIES[config.policy]
-        self._config = config
-        self._random = rng
-        self.hosts = Hosts()
+        self._in_one_call = config.policy == "filter" and config.host_subset_size == 1
+        self._in_one_call &= not config.shuffle_best_same_weighed_hosts
+        self.hosts = Hosts(frozenset(config.isolated_hosts))
         self.claims = Claims(self.hosts, pending_timeout_s)
-        try:
-            self.hosts.table.set_multipliers(
-                config.ram_weight_multiplier,
-                config.cpu_weight_multiplier,
-                config.disk_weight_multiplier,
-                config.io_ops_weight_multiplier,
-            )
-        except ValueError as e:
-            raise BadRequest(str(e), field="scheduler") from e
+        self.fleet = KnownFleet(self.hosts, self.claims)
+        self.searches = Searches(Pipeline(config), self.hosts, self.fleet)
+        self._draw = Draw(
+            random=rng,
+            alternates=ALTERNATES,
+            shown=TOP,
+            subset_size=config.host_subset_size,
+            shuffle=config.shuffle_best_same_weighed_hosts,
+            profiles=self.hosts.profiles,
+        )
 
-    def load(self, hosts: Iterable[tuple[Host, HostUsage]], committed: Iterable[Claimed] = ()) -> None:
+    def load(
+        self,
+        hosts: Iterable[tuple[Host, HostUsage]],
+        committed: Iterable[Claimed] = (),
+        aggregates: Iterable[Aggregate] = (),
+        busy: Iterable[str] = (),
+    ) -> None:
         """Start from a snapshot; ``committed`` names the claims that its usage includes, as far as they are known."""
-        self.claims.load(hosts, committed)
+        self.claims.load(hosts, committed, aggregates, busy)
 
     def apply(self, event: Event) -> None:
         """Follow what was committed, in the order of the stream.
@@ -70,14 +99,20 @@ class Scheduler:
         Raises InternalError (``scheduler_out_of_step``) for an event that does not follow from what is known; then load
         a new snapshot.
         """
-        if isinstance(event, HostChanged):
-            self.hosts.put(event.host)
-        elif isinstance(event, HostRemoved):
-            self.claims.forget_host(event.host)
+        if isinstance(event, ServerChanged):
+            self.claims.follow(event)
         elif isinstance(event, Claimed):
             self.claims.confirm(event)
         elif isinstance(event, Released):
             self.claims.give_back(event)
+        elif isinstance(event, HostChanged):
+            self.hosts.put(event.host)
+        elif isinstance(event, HostRemoved):
+            self.claims.forget_host(event.host)
+        elif isinstance(event, AggregateChanged):
+            self.hosts.put_aggregate(event.aggregate)
+        elif isinstance(event, AggregateRemoved):
+            self.hosts.remove_aggregate(event.aggregate_id)
 
     def release(self, message: ReleaseClaims) -> None:
         """Give back choices that were not committed; servers without one are passed over."""
@@ -89,63 +124,107 @@ class Scheduler:
         return self.claims.tick(now_s)
 
     def select(self, message: SelectHosts) -> Selection:
-        """Choose and claim a host for each request, or say why there is none.
+        """Choose and claim a host for each server, or say why there is none.
 
-        Raises BadRequest for a negative amount, before anything is claimed.
+        Raises BadRequest for a negative amount, before anything is claimed. A wish that a filter cannot make sense of
+        refuses its own servers only.
         """
         for request in message.requests:
             claim = request.claim
-            if claim.vcpus < 0 or claim.ram_mib < 0 or claim.disk_gib < 0:
+            if min(claim.vcpus, claim.ram_mib, claim.disk_gib, *claim.resources.values()) < 0:
                 raise BadRequest(f"Server {request.server_id} asks for less than nothing.", field="claim")
-        draw = Draw(
-            random=self._random,
-            alternates=ALTERNATES,
-            subset_size=self._config.host_subset_size,
-            shuffle=self._config.shuffle_best_same_weighed_hosts,
-            zone_count=len(self.hosts.zones),
-        )
-        refused: dict[_Key, Refusal] = {}
-        return Selection(placements=tuple([self._place(request, draw, refused) for request in message.requests]))
+        placements: list[Placement] = []
+        for request in message.requests:
+            placements += self._place(request)
+        return Selection(placements=tuple(placements))
 
-    def _place(self, request: PlacementRequest, draw: Draw, refused: dict[_Key, Refusal]) -> Placement:
-        held = self.claims.held(request)
-        if held:
-            return Placement(server_id=request.server_id, host=held)
+    def capacity(self, request: PlacementRequest) -> Capacity:
+        """How many more servers with these wishes fit, and where; nothing is taken. Raises BadRequest."""
+        return WhatIf(self.hosts, self.fleet, self.searches.pipeline, request).capacity()
+
+    def _place(self, request: PlacementRequest) -> list[Placement]:
+        """Place all servers of a request."""
+        placements, waiting = [], []
+        for server_id in (request.server_id, *request.alike):
+            held = self.claims.held(server_id, request)
+            if held:
+                placements.append(Placement(server_id=server_id, host=held))
+            else:
+                waiting.append(server_id)
+        try:
+            placed = self._choose(request, waiting) if waiting else []
+        except (BadRequest, Conflict) as error:
+            chosen = self.claims.pending
+            placed = [Placement(server_id=one, host=chosen.get(one, ""), hint=error.message) for one in waiting]
+        if request.all_or_none and placed and not all(placement.host for placement in placed):
+            placed = self._take_back(placed)
+        return placements + placed
+
+    def _take_back(self, placed: list[Placement]) -> list[Placement]:
+        refusal = next(placement for placement in placed if not placement.host)
+        for placement in placed:
+            if placement.host:
+                self.claims.release(placement.server_id)
+        return [
+            Placement(server_id=placement.server_id, filters=refusal.filters, hint=refusal.hint) for placement in placed
+        ]
+
+    def _choose(self, request: PlacementRequest, server_ids: list[str]) -> list[Placement]:
         if request.requested_host and request.requested_host not in self.hosts:
-            return Placement(
-                server_id=request.server_id, hint=f"there is no compute host named {request.requested_host}"
-            )
-        hosts, table = self.hosts, self.hosts.table
-        query = self._query(request)
-        excluded = tuple(sorted({hosts[name].row for name in request.excluded_hosts if name in hosts}))
-        refusal = refused.get((query, excluded))
-        if refusal is None:
-            if excluded:
-                table.exclude(excluded, True)
-            try:
-                ranking = self._policy(table, query, draw)
-                if not ranking:
-                    refusal = refused[query, excluded] = explain(table, query, bool(excluded))
-            finally:
-                if excluded:
-                    table.exclude(excluded, False)
-        if refusal is not None:
-            return Placement(server_id=request.server_id, filters=refusal.filters, hint=refusal.hint)
-        refused.clear()
-        row, weight = ranking[0]
-        host = hosts.name(row)
-        self.claims.take(request, host)
-        alternates = tuple([hosts.name(other) for other, _ in ranking[1:]])
-        return Placement(server_id=request.server_id, host=host, weight=weight, alternates=alternates)
+            hint = f"there is no compute host named {request.requested_host}"
+            return [Placement(server_id=server_id, hint=hint) for server_id in server_ids]
+        search = self.searches.make(request)
+        placed: list[Placement] = []
+        # What is plain only as the fleet is now (a group without members) is not so for the next server.
+        if len(server_ids) > 1 and self._in_one_call and search.lowered.is_plain:
+            placed = self._place_many(server_ids, search)
+            return placed + self._refused(server_ids[len(placed) :], search)
+        for position, server_id in enumerate(server_ids):
+            if position:
+                search = self.searches.make(request)
+            ranking = self._policy(search, self._draw)
+            if not ranking:
+                return placed + self._refused(server_ids[position:], search)
+            placed.append(self._take(server_id, search, ranking))
+        return placed
 
-    def _query(self, request: PlacementRequest) -> HostQuery:
-        hosts, claim = self.hosts, request.claim
-        architecture = canonical_architecture(request.architecture)
-        return HostQuery(
-            min(claim.ram_mib, REQUEST_MAX),
-            min(claim.vcpus, REQUEST_MAX),
-            min(claim.disk_gib, REQUEST_MAX),
-            hosts.zones.find(request.zone) if request.zone else ANY,
-            hosts.architectures.find(architecture) if architecture else ANY,
-            hosts[request.requested_host].row if request.requested_host else ANY,
+    def _place_many(self, server_ids: list[str], search: Search) -> list[Placement]:
+        """As many of these as there is room for, in one call of the table."""
+        candidates = search.candidates()
+        ranking = search.hosts.place(len(server_ids), search.taken)
+        take, request = self.claims.take_row, search.lowered.request
+        return [
+            Placement(
+                server_id=server_id,
+                host=take(server_id, request, row),
+                weight=weight,
+                candidates=candidates,
+                policy=self.policy_name,
+            )
+            for server_id, (row, weight) in zip(server_ids, ranking, strict=False)
+        ]
+
+    def _refused(self, server_ids: list[str], search: Search) -> list[Placement]:
+        """One explanation for all."""
+        if not server_ids:
+            return []
+        refusal = Explainer(self.hosts, self.fleet, self.searches.pipeline, search.lowered).refusal()
+        return [Placement(server_id=one, filters=refusal.filters, hint=refusal.hint) for one in server_ids]
+
+    def _take(self, server_id: str, search: Search, ranking: Ranking) -> Placement:
+        names = self.hosts.names(ranking)
+        weight = ranking[0][1]
+        top = [HostWeight(host, weighed) for host, (_, weighed) in zip(names, ranking, strict=True)]
+        if len(top) > 1 and top[1].weight > weight:  # the winner was drawn among several
+            top.sort(key=lambda one: -one.weight)
+        placement = Placement(
+            server_id=server_id,
+            host=names[0],
+            weight=weight,
+            alternates=tuple(names[1 : 1 + ALTERNATES]),
+            candidates=search.candidates(),
+            top=tuple(top),
+            policy=self.policy_name,
         )
+        self.claims.take(server_id, search.lowered.request, names[0])
+        return placement

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.base import Record
+from nova_fast.model.decisions import PlacementDecision
 from nova_fast.model.flavors import Flavor
 from nova_fast.model.hosts import Host, HostNetwork, HostUsage, Service
 from nova_fast.model.identity import (
@@ -79,6 +80,7 @@ SERVERS_BY_IMAGE = Index(SERVERS, "servers_by_image", lambda r: [(r.image_id,)] 
 SERVERS_BY_GROUP = Index(SERVERS, "servers_by_group", lambda r: [(r.group_id, r.host)] if r.group_id else [])
 USER_DATA = Table("user_data", UserData, lambda r: (r.server_id,))
 SERVER_ACTIONS = Table("server_actions", ServerAction, lambda r: (r.server_id, r.request_id))
+PLACEMENT_DECISIONS = Table("placement_decisions", PlacementDecision, lambda r: (r.server_id,))
 KEY_PAIRS = Table("key_pairs", KeyPair, lambda r: (r.user_id, r.name))
 
 HOSTS = Table("hosts", Host, lambda r: (r.name,))

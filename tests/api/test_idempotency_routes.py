@@ -32,6 +32,7 @@ KEYLESS = {
     "POST /v3/auth/tokens": "nobody is known yet; a second token harms nobody, and a kept one would be a secret",
     "POST /v3/users/{user_id}/password": "without a token, so without a scope; a repetition proves itself wrong (401)",
     "POST /v2.1/servers/{server_id}/action os-getConsoleOutput": "a read",
+    "POST /v2.1/os-aggregates/{aggregate_id}/images": "fetching twice is fetching once, and records nothing",
 }
 #: What must have been done to a server before an action can succeed.
 BEFORE = {"os-start": "os-stop", "unpause": "pause", "resume": "suspend", "unlock": "lock"}
@@ -87,12 +88,21 @@ class World:
                 assert surface.world.act(server_id, BEFORE[route.action]).status == 202
                 surface.world.settle()
             return surface.path(self.face, route, server_id=server_id)
+        if "{aggregate_id}" in route.path:
+            aggregate = {"aggregate": {"name": label(route)}}
+            made = surface.admin.post("compute", "/v2.1/os-aggregates", json=aggregate).json["aggregate"]["id"]
+            if route.action == "remove_host":
+                path = f"/v2.1/os-aggregates/{made}/action"
+                assert surface.admin.post("compute", path, json={"add_host": {"host": "h1"}}).status == 200
+            return surface.path(self.face, route, aggregate_id=str(made))
         return surface.path(self.face, route)
 
     def body(self, route: Route) -> bytes | None:
         """A body with which a route succeeds; None for a route without one."""
         if route.action in ("addTenantAccess", "removeTenantAccess"):
             return jsonlib.dumps({route.action: {"tenant": self.surface.foreign.project_id}}).encode()
+        if route.action in ("add_host", "remove_host"):
+            return jsonlib.dumps({route.action: {"host": "h1"}}).encode()
         if route.path == "/v2.0/security-group-rules":
             rule = {"security_group_id": self.surface.ids["group_id"], "direction": "egress", "protocol": "udp"}
             return jsonlib.dumps({"security_group_rule": rule}).encode()

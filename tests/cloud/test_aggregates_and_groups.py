@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -105,3 +106,28 @@ def test_servers_of_a_group_are_together_or_apart(cli: Session) -> None:
     unknown = ("--hint", f"group={made['id']}", "x")
     assert f"Instance group {made['id']} could not be found" in cli.refused("server", "create", *no_room[:6], *unknown)
     cli.text("server", "delete", "--wait", "a1", "a2", "a3", "t1", "t2")
+
+
+def test_the_cloud_tells_why_a_server_is_where_it_is_and_how_many_more_fit(cloud: Cloud, cli: Session) -> None:
+    before = json.loads(cloud.nova_fast("capacity", "--flavor", "m1.tiny", "--json"))
+    apart = json.loads(cloud.nova_fast("capacity", "--flavor", "m1.tiny", "--group-policy", "anti-affinity", "--json"))
+    assert (before["hosts"], apart["servers"]) == (2, 2)
+    assert sorted((apart["first_host"], apart["last_host"])) == hosts(cli)
+    server = boot(cli, "why")
+    assert host_of(server) == before["first_host"]
+    assert f"{before['servers'] - 1} more servers fit on 2 hosts." in cloud.nova_fast("capacity", "--flavor", "m1.tiny")
+
+    told = json.loads(cloud.nova_fast("explain", "why", "--json"))
+    decision = told["decision"]
+    assert (told["host"], decision["host"], decision["candidates"]) == (host_of(server), host_of(server), 2)
+    assert sorted(row["host"] for row in decision["top"]) == hosts(cli)
+    assert decision["claim"]["VCPU"] == 1
+
+    cli.text("flavor", "create", "--ram", "64", "--disk", "9999999", "--vcpus", "1", "huge")
+    cli.refused("server", "create", "--image", "disk", "--flavor", "huge", "--nic", "none", "--wait", "nowhere")
+    said = cloud.nova_fast("explain", "nowhere")
+    assert "has no host." in said
+    assert "DiskFilter removed 2 of 2" in said
+    assert "DiskFilter removed 2 of 2" in cloud.nova_fast("capacity", "--flavor", "huge")
+    cli.text("server", "delete", "--wait", "why", "nowhere")
+    cli.text("flavor", "delete", "huge")

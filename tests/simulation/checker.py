@@ -292,7 +292,8 @@ class Checker:
             if h.guests or h.disks
         ]
         with self.cloud.disk.store.snapshot() as snapshot:
-            for table in (tables.SERVERS, tables.WORKFLOWS, tables.TASKS, tables.USER_DATA, tables.SERVER_ACTIONS):
+            of_servers = (tables.USER_DATA, tables.SERVER_ACTIONS, tables.PLACEMENT_DECISIONS)
+            for table in (tables.SERVERS, tables.WORKFLOWS, tables.TASKS, *of_servers):
                 count = snapshot.count(table)
                 if count:
                     why.append(f"{count} {table.name} are left")

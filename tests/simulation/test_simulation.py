@@ -35,8 +35,8 @@ REGRESSIONS = {
     1432: "events were numbered anew when they were sent again, and a watcher passed over some",
     1195: "networks that were applied while the disk was full were never recorded as applied",
     10467: "a subscription that came twice numbered its batches anew, and a watcher passed over some",
-    12799: "the simulator emptied the cloud while a worker that had stood still was about to ask for a server",
     10777: "a subscription that came twice numbered its batches anew, and a watcher passed over one",
+    12799: "the simulator emptied the cloud while a worker that had stood still was about to ask for a server",
 }
 
 

@@ -25,6 +25,7 @@ def assert_nothing_leaks(reader: Reader) -> None:
 def assert_nothing_left(reader: Reader) -> None:
     """Nothing of any server is there any more."""
     assert_nothing_leaks(reader)
-    for table in (tables.SERVERS, tables.USER_DATA, tables.SERVER_ACTIONS, tables.WORKFLOWS, tables.TASKS):
+    of_servers = (tables.USER_DATA, tables.SERVER_ACTIONS, tables.PLACEMENT_DECISIONS, tables.WORKFLOWS, tables.TASKS)
+    for table in (tables.SERVERS, *of_servers):
         assert reader.size(table) == 0, table.name
     assert [port for port in reader.scan(tables.PORTS) if port.created_by_server] == []

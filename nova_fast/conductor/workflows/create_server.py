@@ -2,8 +2,8 @@
 
 The request has been accepted: the record, its quota and its addresses are there. Then:
 
-1. *schedule*: the scheduler chooses a host and claims it in its table; the claim is recorded with the server's host,
-   and its ports are bound there. Undone by giving both back.
+1. *schedule*: the scheduler chooses a host and claims it in its table; the claim is recorded with the server's host
+   and how the choice came about, and its ports are bound there. Undone by giving back claim and ports.
 2. *network*: the host's network daemon puts up what the ports need, before the guest exists. Level-triggered: unbinding
    the ports is what undoes it.
 3. *spawn*: the compute daemon makes and starts the guest. Undone by destroying it.
@@ -17,6 +17,7 @@ from __future__ import annotations
 import msgspec
 
 from nova_fast.commands.claims import leave_host, take_host
+from nova_fast.commands.decisions import record_decision
 from nova_fast.commands.guests import newest_state, settled_state
 from nova_fast.commands.hosts import record_build
 from nova_fast.commands.ports import activate_ports, bind_ports, release_ports, unbind_ports
@@ -64,6 +65,8 @@ def placement_request(reader: Reader, server: Server, workflow: Workflow) -> Pla
         extra_specs=server.flavor.extra_specs,
         image_properties=server.image_properties,
         project_id=server.project_id,
+        vcpus=server.flavor.vcpus,
+        ram_mib=server.flavor.ram_mib,
         flavor_name=server.flavor.name,
         image_id=server.image_id,
         group=rule_of(reader, server),
@@ -74,11 +77,12 @@ def _begin_schedule(tx: Transaction, server: Server, _workflow: Workflow) -> Ser
     return save_server(tx, server, task_state=TaskState.SCHEDULING)
 
 
-def _scheduled(tx: Transaction, server: Server, _workflow: Workflow, answer: Message) -> Server:
+def _scheduled(tx: Transaction, server: Server, workflow: Workflow, answer: Message) -> Server:
     assert isinstance(answer, Placement)
     if not answer.host:
         raise Conflict(no_valid_host(answer), code="no_valid_host")
     server = save_server(tx, take_host(tx, server, answer.host))
+    record_decision(tx, server, answer, workflow.excluded_hosts)
     bind_ports(tx, server.id, answer.host)
     return server
 

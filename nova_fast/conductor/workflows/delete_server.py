@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from nova_fast.commands import usage
 from nova_fast.commands.claims import leave_host
+from nova_fast.commands.decisions import forget_decision
 from nova_fast.commands.ports import release_ports
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action
@@ -42,6 +43,7 @@ def _ended(tx: Transaction, server: Server, _workflow: Workflow) -> Server | Non
         tx.delete(tables.USER_DATA, server.id)
     for action in list(tx.scan(tables.SERVER_ACTIONS, server.id)):
         tx.delete(tables.SERVER_ACTIONS, (action.server_id, action.request_id))
+    forget_decision(tx, server.id)
     tx.delete(tables.SERVERS, server.id)
     tx.emit(
         ServerChanged(

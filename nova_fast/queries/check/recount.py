@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from nova_fast.queries.check.aggregates import aggregates
+from nova_fast.queries.check.decisions import decisions
 from nova_fast.queries.check.events import events
 from nova_fast.queries.check.finding import Finding
 from nova_fast.queries.check.hosts import hosts
@@ -39,6 +40,7 @@ SUBJECTS: tuple[Callable[[Reader], Iterator[Finding]], ...] = (
     ports,
     servers,
     server_groups,
+    decisions,
     workflows,
     events,
     numbers,

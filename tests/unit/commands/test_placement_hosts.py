@@ -238,6 +238,9 @@ def test_a_host_does_not_leave_the_zone_of_its_servers_by_way_of_placement(world
 
 
 # ------------------------------------------------------------------------------------------------ the provider itself
+
+
+# ------------------------------------------------------------------------------------------------ the provider itself
 def test_a_host_is_neither_renamed_nor_removed_as_a_provider(world: World) -> None:
     uuid = world.host.uuid
     with pytest.raises(Conflict, match="is the compute host node-1"):
@@ -273,7 +276,7 @@ def test_what_another_consumer_takes_is_charged_to_the_host_and_told(world: Worl
     claim = Claim(vcpus=3, ram_mib=512, disk_gib=0)
     assert world.events == [Claimed(server_id=CONSUMER, host="node-1", claim=claim)]
     assert world.usage == HostUsage(host="node-1", vcpus=3, ram_mib=512, servers=1)
-    assert world.store.read(lambda reader: list(claims.claims(reader))) == world.events
+    assert world.store.read(claims.fleet).claimed == world.events
     world.allocate(CONSUMER, {"VCPU": 2}, generation=1)
     smaller = Claim(vcpus=2, ram_mib=0, disk_gib=0)
     assert world.events == [

@@ -57,7 +57,8 @@ class Hub:
 
     async def scheduler(self, message: Message) -> Message:
         assert isinstance(message, SelectHosts)
-        return Selection(placements=tuple(Placement(server_id=r.server_id, host="h1") for r in message.requests))
+        servers = [server_id for request in message.requests for server_id in (request.server_id, *request.alike)]
+        return Selection(placements=tuple(Placement(server_id=server_id, host="h1") for server_id in servers))
 
     async def compute(self, message: Message) -> Message:
         if isinstance(message, SpawnGuest):

@@ -128,7 +128,7 @@ def test_a_request_that_the_scheduler_cannot_take_does_not_spoil_the_others(clou
 
         async def scheduler(message: Message) -> Message:
             assert isinstance(message, SelectHosts)
-            if any(request.server_id == spoiled for request in message.requests):
+            if any(spoiled in (request.server_id, *request.alike) for request in message.requests):
                 raise BadRequest("less than nothing")
             return await Hub.scheduler(rig.hub, message)
 

@@ -220,6 +220,16 @@ BROKEN: dict[str, tuple[Break, str]] = {
         lambda w: w.put(tables.USER_DATA, UserData(server_id=w.other, data=b"")),
         "has user data that it does not know of",
     ),
+    "a decision is left": (
+        lambda w: w.put(
+            tables.PLACEMENT_DECISIONS, msgspec.structs.replace(w.first(tables.PLACEMENT_DECISIONS), server_id="gone")
+        ),
+        "a decision placed server gone, which is gone",
+    ),
+    "a decision is of another host": (
+        lambda w: w.change(tables.PLACEMENT_DECISIONS, w.active, host="h7"),
+        "server .* was placed on h7, and is on h1",
+    ),
     "an action is left": (
         lambda w: w.put(
             tables.SERVER_ACTIONS, msgspec.structs.replace(w.first(tables.SERVER_ACTIONS), server_id="gone")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
+from nova_fast._ext.rows import HostRow
+from nova_fast.config import SchedulerConfig
 from nova_fast.model.hosts import Claim, Host, HostResources, HostUsage
-from nova_fast.model.tasks import PlacementRequest
+from nova_fast.model.tasks import Placement, PlacementRequest, SelectHosts
+from nova_fast.scheduler.select import Scheduler
 
 SMALL = Claim(vcpus=1, ram_mib=1024, disk_gib=10)
 
@@ -41,3 +45,18 @@ def unused(*hosts: Host) -> list[tuple[Host, HostUsage]]:
 
 def ask(server_id: str, claim: Claim = SMALL, **wishes: Any) -> PlacementRequest:
     return PlacementRequest(server_id=server_id, claim=claim, **wishes)
+
+
+def make_scheduler(*hosts: Host, seed: int = 1, **options: Any) -> Scheduler:
+    scheduler = Scheduler(SchedulerConfig(**options), random.Random(seed))
+    scheduler.load(unused(*hosts))
+    return scheduler
+
+
+def place(scheduler: Scheduler, *requests: PlacementRequest) -> list[Placement]:
+    return list(scheduler.select(SelectHosts(requests=requests)).placements)
+
+
+def free(scheduler: Scheduler, name: str) -> tuple[int, ...]:
+    row = HostRow(*scheduler.hosts.table.get(scheduler.hosts[name].row))
+    return row.ram_free, row.vcpus_free, row.disk_free, row.io_ops, row.servers

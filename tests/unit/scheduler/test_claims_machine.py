@@ -1,7 +1,8 @@
 """Any sequence of hosts, choices, commits, releases and time-outs leaves exactly what the book says.
 
-The model beside the scheduler is a list of claims and nothing else: what is free, how many servers and how many I/O
-operations a host has are recomputed from it after every step, and the winner of each choice by the oracle.
+The model beside the scheduler is a list of claims, hosts and aggregates and nothing else: what is free, how many
+servers and how many busy ones a host has are recomputed from it after every step, and the winner of each choice by the
+reference scheduler.
 """
 
 from __future__ import annotations
@@ -13,18 +14,42 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from nova_fast._ext.rows import HostRow
 from nova_fast.config import SchedulerConfig
-from nova_fast.model.events import Claimed, HostChanged, HostRemoved, Released
+from nova_fast.model.aggregates import Aggregate
+from nova_fast.model.events import (
+    AggregateChanged,
+    AggregateRemoved,
+    Claimed,
+    HostChanged,
+    HostRemoved,
+    Released,
+    ServerChanged,
+)
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity
-from nova_fast.model.tasks import Placement, ReleaseClaims, SelectHosts
+from nova_fast.model.tasks import GroupRule, Placement, PlacementRequest, ReleaseClaims, SelectHosts
+from nova_fast.scheduler.facts import HostState, facts_of
 from nova_fast.scheduler.select import Scheduler
 
 from .fleet import ask, make_host
-from .oracle import OracleHost, OracleRequest, filter_hosts, weigh
+from .reference import ReferenceFleet, decide
 
 NAMES = [f"host{number}" for number in range(6)]
 ZONES = ["nova", "east"]
 CLAIMS = st.builds(Claim, vcpus=st.integers(0, 3), ram_mib=st.integers(0, 4096), disk_gib=st.integers(0, 30))
+GROUPS = [
+    GroupRule(id=policy, policy=policy)
+    for policy in ("affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity")
+]
+METADATA = st.dictionaries(
+    st.sampled_from(["availability_zone", "ram_weight_multiplier", "io_ops_weight_multiplier", "kind"]),
+    st.sampled_from(["east", "-1.5", "0", "2"]),
+    max_size=3,
+)
+OPTIONS = SchedulerConfig(
+    enabled_filters=(*SchedulerConfig().enabled_filters, "NumInstancesFilter", "AggregateInstanceExtraSpecsFilter"),
+    max_instances_per_host=4,
+)
 TIMEOUT_S = 60.0
 
 
@@ -34,14 +59,17 @@ class Taken:
     host: str
     claim: Claim
     pending: bool
+    busy: bool = True
+    group: str = ""
     since_s: float | None = None
 
 
 class ClaimsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(SchedulerConfig(), random.Random(1), pending_timeout_s=TIMEOUT_S)
+        self.scheduler = Scheduler(OPTIONS, random.Random(1), pending_timeout_s=TIMEOUT_S)
         self.hosts: dict[str, Host] = {}
+        self.aggregates: dict[str, Aggregate] = {}
         self.taken: list[Taken] = []
         self.asked = 0
         self.now_s = 1000.0
@@ -80,20 +108,52 @@ class ClaimsMachine(RuleBasedStateMachine):
         self.taken = [taken for taken in self.taken if taken.host != name]
         self.scheduler.apply(HostRemoved(host=name))
 
-    @rule(claim=CLAIMS, zone=st.sampled_from(["", *ZONES]), excluded=st.sets(st.sampled_from(NAMES), max_size=2))
-    def choose(self, claim: Claim, zone: str, excluded: set[str]) -> None:
-        self.asked += 1
-        server_id = f"server{self.asked}"
-        request = ask(server_id, claim, zone=zone, excluded_hosts=tuple(excluded))
-        expected = self.expected_ranking(claim, zone, excluded)
-        placement = self.select(request)
-        assert [placement.host, *placement.alternates] == ([name for name, _ in expected[:3]] or [""])
-        if expected:
-            assert placement.weight == expected[0][1]
-            self.taken.append(Taken(server_id, placement.host, claim, pending=True))
-        else:
-            assert placement.filters[-1].after == 0
-            assert placement.hint
+    @rule(name=st.sampled_from("AB"), hosts=st.sets(st.sampled_from(NAMES)), metadata=METADATA)
+    def aggregate_changes(self, name: str, hosts: set[str], metadata: dict[str, str]) -> None:
+        aggregate = Aggregate(
+            id=name, number=1, name=name, created_at_us=0, hosts=tuple(sorted(hosts)), metadata=metadata
+        )
+        self.aggregates[name] = aggregate
+        self.scheduler.apply(AggregateChanged(aggregate=aggregate))
+
+    @precondition(lambda self: self.aggregates)
+    @rule(data=st.data())
+    def aggregate_goes(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.aggregates)))
+        del self.aggregates[name]
+        self.scheduler.apply(AggregateRemoved(aggregate_id=name))
+
+    @rule(
+        claim=CLAIMS,
+        zone=st.sampled_from(["", "", *ZONES]),
+        excluded=st.sets(st.sampled_from(NAMES), max_size=2),
+        group=st.sampled_from([None, None, *GROUPS]),
+        kind=st.sampled_from([None, None, None, "2"]),
+        count=st.integers(1, 4),
+    )
+    def choose(
+        self, claim: Claim, zone: str, excluded: set[str], group: GroupRule | None, kind: str | None, count: int
+    ) -> None:
+        """One server or several alike: each is where the reference puts it, given those before it."""
+        server_ids = [f"server{self.asked + number}" for number in range(1, count + 1)]
+        self.asked += count
+        wishes = {"zone": zone, "excluded_hosts": tuple(excluded), "group": group}
+        extra_specs = {} if kind is None else {"kind": kind}
+        request = ask(server_ids[0], claim, alike=tuple(server_ids[1:]), extra_specs=extra_specs, **wishes)
+        placements = self.scheduler.select(SelectHosts(requests=(request,))).placements
+        assert [placement.server_id for placement in placements] == server_ids
+        for placement in placements:
+            expected = self.expected_ranking(request)
+            assert placement.host == (expected[0][0] if expected else "")
+            if expected:
+                assert placement.weight.hex() == float(expected[0][1]).hex()
+                assert placement.alternates in ((), tuple([name for name, _ in expected[1:3]]))
+                self.taken.append(
+                    Taken(placement.server_id, placement.host, claim, True, group=group.id if group else "")
+                )
+            else:
+                assert placement.filters[-1].after == 0
+                assert placement.hint
 
     @precondition(lambda self: self.taken)
     @rule(data=st.data())
@@ -104,7 +164,7 @@ class ClaimsMachine(RuleBasedStateMachine):
             assert self.select(request).host == taken.host
             return
         self.taken.remove(taken)
-        expected = self.expected_ranking(taken.claim, "", set())
+        expected = self.expected_ranking(request)
         assert self.select(request).host == (expected[0][0] if expected else "")
         if expected:
             self.taken.append(Taken(taken.server_id, expected[0][0], taken.claim, pending=True))
@@ -115,23 +175,33 @@ class ClaimsMachine(RuleBasedStateMachine):
         taken = data.draw(st.sampled_from([taken for taken in self.taken if taken.pending]))
         taken.pending = False
         for _ in range(times):  # told twice is told once
-            self.scheduler.apply(Claimed(server_id=taken.server_id, host=taken.host, claim=taken.claim))
+            self.scheduler.apply(claimed(taken))
 
     @precondition(lambda self: self.hosts and any(taken.pending for taken in self.taken))
     @rule(data=st.data())
     def commit_on_an_alternate(self, data: st.DataObject) -> None:
         taken = data.draw(st.sampled_from([taken for taken in self.taken if taken.pending]))
-        taken.host = data.draw(st.sampled_from(sorted(self.hosts)))
-        taken.pending = False
-        self.scheduler.apply(Claimed(server_id=taken.server_id, host=taken.host, claim=taken.claim))
+        host = data.draw(st.sampled_from(sorted(self.hosts)))
+        taken.busy = taken.host == host  # the event that it is built there comes behind
+        taken.host, taken.pending = host, False
+        self.scheduler.apply(claimed(taken))
 
     @precondition(lambda self: self.hosts)
     @rule(data=st.data(), claim=CLAIMS)
     def foreign_claim(self, data: st.DataObject, claim: Claim) -> None:
         self.asked += 1
         name = data.draw(st.sampled_from(sorted(self.hosts)))
-        self.taken.append(Taken(f"server{self.asked}", name, claim, pending=False))
-        self.scheduler.apply(Claimed(server_id=f"server{self.asked}", host=name, claim=claim))
+        self.taken.append(Taken(f"server{self.asked}", name, claim, pending=False, busy=False))
+        self.scheduler.apply(claimed(self.taken[-1]))
+
+    @precondition(lambda self: any(not taken.pending for taken in self.taken))
+    @rule(data=st.data(), status=st.sampled_from(["BUILD", "ACTIVE", "ERROR"]))
+    def server_changes(self, data: st.DataObject, status: str) -> None:
+        taken = data.draw(st.sampled_from([taken for taken in self.taken if not taken.pending]))
+        taken.busy = status == "BUILD"
+        self.scheduler.apply(
+            ServerChanged(server_id=taken.server_id, project_id="p", status=status, task_state=None, host=taken.host)
+        )
 
     @precondition(lambda self: any(not taken.pending for taken in self.taken))
     @rule(data=st.data())
@@ -165,7 +235,9 @@ class ClaimsMachine(RuleBasedStateMachine):
         committed = [taken for taken in self.taken if not taken.pending]
         self.scheduler.load(
             [(host, self.usage(host.name, committed)) for host in self.hosts.values()],
-            [Claimed(server_id=one.server_id, host=one.host, claim=one.claim) for one in committed] if told else (),
+            [claimed(one) for one in committed] if told else (),
+            self.aggregates.values(),
+            [one.server_id for one in committed if one.busy],
         )
         if not told:  # their servers are unknown from now on: only their release can follow
             for one in committed:
@@ -177,16 +249,18 @@ class ClaimsMachine(RuleBasedStateMachine):
         assert len(self.scheduler.hosts) == len(self.hosts) == len(self.scheduler.hosts.table)
         for name, host in self.hosts.items():
             total, usage = capacity(host), self.usage(name, self.taken)
-            row = self.scheduler.hosts.row(name)
-            assert row is not None
-            assert self.scheduler.hosts.table.get(row)[:6] == (
+            row = HostRow(*self.scheduler.hosts.table.get(self.scheduler.hosts[name].row))
+            assert (row.ram_free, row.vcpus_free, row.disk_free, row.io_ops, row.servers, row.vcpus_used) == (
                 total.ram_mib - usage.ram_mib,
                 total.vcpus - usage.vcpus,
                 total.disk_gib - usage.disk_gib,
-                sum(taken.pending for taken in self.taken if taken.host == name),
+                sum(taken.busy for taken in self.taken if taken.host == name),
                 usage.servers,
                 usage.vcpus,
             )
+        for group in GROUPS:
+            own = [taken.host for taken in self.taken if taken.group == group.id]
+            assert self.scheduler.claims.members(group.id) == {host: own.count(host) for host in own}
         assert self.scheduler.claims.pending == {one.server_id: one.host for one in self.taken if one.pending}
 
     def select(self, request: object) -> Placement:
@@ -210,29 +284,40 @@ class ClaimsMachine(RuleBasedStateMachine):
             servers=len(claims),
         )
 
-    def expected_ranking(self, claim: Claim, zone: str, excluded: set[str]) -> list[tuple[str, float]]:
-        by_row = {}
-        for name, host in self.hosts.items():
-            total, usage = capacity(host), self.usage(name, self.taken)
-            row = self.scheduler.hosts.row(name)
-            assert row is not None
-            by_row[row] = OracleHost(
-                row=row,
-                ram_mib=total.ram_mib - usage.ram_mib,
+    def expected_ranking(self, request: PlacementRequest) -> list[tuple[str, float]]:
+        names = sorted(self.hosts, key=lambda name: self.scheduler.hosts[name].row)
+        fleet = ReferenceFleet(
+            [self.state(self.hosts[name]) for name in names],
+            servers={taken.server_id: taken.host for taken in self.taken},
+            groups={group.id: {taken.server_id for taken in self.taken if taken.group == group.id} for group in GROUPS},
+        )
+        return [(names[row], weight) for row, weight in decide(self.scheduler.searches.pipeline, fleet, request)]
+
+    def state(self, host: Host) -> HostState:
+        total, usage, resources = capacity(host), self.usage(host.name, self.taken), host.resources
+        return HostState(
+            name=host.name,
+            facts=facts_of(host, [one for _, one in sorted(self.aggregates.items()) if host.name in one.hosts]),
+            up=host.up and not host.forced_down,
+            enabled=host.enabled,
+            vcpus_total=resources.vcpus,
+            vcpus_used=usage.vcpus,
+            ram_total_mib=resources.ram_mib,
+            ram_free_mib=resources.ram_mib - usage.ram_mib,
+            disk_total_gib=resources.disk_gib,
+            disk_free_gib=resources.disk_gib - usage.disk_gib,
+            room=Claim(
                 vcpus=total.vcpus - usage.vcpus,
+                ram_mib=total.ram_mib - usage.ram_mib,
                 disk_gib=total.disk_gib - usage.disk_gib,
-                io_ops=sum(taken.pending for taken in self.taken if taken.host == name),
-                vcpus_used=usage.vcpus,
-                zone=ZONES.index(host.zone),
-                architecture=0,
-                up=host.up and not host.forced_down,
-                enabled=host.enabled,
-                excluded=name in excluded,
-            )
-        wanted = OracleRequest(claim.ram_mib, claim.vcpus, claim.disk_gib, zone=ZONES.index(zone) if zone else -1)
-        passing, _ = filter_hosts(list(by_row.values()), wanted)
-        names = {self.scheduler.hosts.row(name): name for name in self.hosts}
-        return [(names[row], weight) for row, weight in weigh(passing, (1.0, 1.0, 1.0, -1.0))]
+            ),
+            io_ops=sum(taken.busy for taken in self.taken if taken.host == host.name),
+            servers=usage.servers,
+        )
+
+
+def claimed(taken: Taken) -> Claimed:
+    return Claimed(server_id=taken.server_id, host=taken.host, claim=taken.claim, group_id=taken.group)
 
 
 TestClaimsMachine = ClaimsMachine.TestCase

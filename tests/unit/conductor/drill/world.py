@@ -20,7 +20,7 @@ from nova_fast.config import ComputeConfig, SchedulerConfig
 from nova_fast.model.base import Message
 from nova_fast.model.commands.hosts import UpdateComputeService
 from nova_fast.model.errors import Failure, NovaFastError, Unavailable
-from nova_fast.model.events import Event, ServerChanged
+from nova_fast.model.events import Event
 from nova_fast.model.servers import Server
 from nova_fast.model.states import Action, PowerState
 from nova_fast.model.tasks import (
@@ -39,7 +39,7 @@ from nova_fast.model.tasks import (
     WantedGuests,
 )
 from nova_fast.model.workflows import Task
-from nova_fast.queries.claims import claims, hosts_with_usage
+from nova_fast.queries.claims import fleet
 from nova_fast.queries.host_networks import wanted_networks
 from nova_fast.scheduler.select import Scheduler
 from nova_fast.state import schema as tables
@@ -151,8 +151,7 @@ class World(Cloud):
     def heard(self, events: list[Event]) -> None:
         super().heard(events)
         for event in events if self.scheduler is not None else ():
-            if not isinstance(event, ServerChanged):
-                self.scheduler.apply(event)  # raises when it does not follow from what is known
+            self.scheduler.apply(event)  # raises when it does not follow from what is known
 
     # ------------------------------------------------------------------ beginning again
     def save(self) -> Moment:
@@ -180,11 +179,11 @@ class World(Cloud):
         self.scheduler_restarts()
         assert self.scheduler is not None
         for request, host in moment.chosen:
-            self.scheduler.claims.take(request, host)
+            self.scheduler.claims.take(request.server_id, request, host)
 
     def scheduler_restarts(self) -> None:
         self.scheduler = Scheduler(SchedulerConfig(), random.Random(1))
-        self.scheduler.load(*self.store.read(lambda r: (list(hosts_with_usage(r)), list(claims(r)))))
+        self.scheduler.load(*self.store.read(fleet))
 
     # ------------------------------------------------------------------ what daemons do
     def is_up(self, host: str) -> bool:
@@ -311,7 +310,7 @@ class World(Cloud):
         assert self.scheduler.claims._pending == {}, "the scheduler holds a host for nobody"
         for usage in self.store.read(lambda r: list(r.scan(tables.HOST_USAGE))):
             state = self.scheduler.hosts[usage.host]
-            table = (state.vcpus, state.ram_mib, state.disk_gib, state.servers, state.pending)
+            table = (state.vcpus, state.ram_mib, state.disk_gib, state.servers, state.busy)
             assert table == (usage.vcpus, usage.ram_mib, usage.disk_gib, usage.servers, 0), f"{usage.host} in the table"
         self.assert_no_orphans()
         for host, hypervisor in self.hypervisors.items():
