@@ -1,8 +1,9 @@
-"""Scheduler decisions a second: the whole step, from a request to a claimed, committed and later released host.
+"""The scheduler: decisions a second through its whole step, and what stands under it, the fleet's table and index.
 
-A stream of single requests over a fleet of three host models in three zones that is about two thirds full. Each
-decision is one ``SelectHosts`` message, then the Claimed event of its commit, then the Released event of a server
-placed a while before, so the fleet stays as full as it was. Wall clock; run it on a quiet machine:
+The whole step is a stream of single requests over a fleet of three host models in three zones that is about two thirds
+full. Each decision is one ``SelectHosts`` message, then the Claimed event of its commit, then the Released event of a
+server placed a while before, so the fleet stays as full as it was. The table's figures: ``bench/scheduler_index.py``.
+Wall clock; run it on a quiet machine:
 
     python -m bench scheduler
 """
@@ -13,8 +14,8 @@ import random
 import time
 from collections import deque
 
+from bench import scheduler_index
 from bench.results import report
-from nova_fast._ext import HostQuery
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.events import Claimed, Released
 from nova_fast.model.hosts import Claim, Host, HostResources, HostUsage
@@ -26,7 +27,6 @@ SIZES = ((1_000, "1k", 30_000), (10_000, "10k", 15_000), (100_000, "100k", 3_000
 SECONDS, SECONDS_QUICK = 2.0, 0.5  # measured for each size
 WARM_UP = 200  # decisions before the clock starts
 LIVING = 1_000  # servers between their commit and their release
-SCAN_NS_MAX = 3.0  # a host
 
 MODELS = ((32, 128 * 1024, 2_000), (64, 256 * 1024, 4_000), (128, 1024 * 1024, 8_000))  # vCPUs, MiB, GiB
 FLAVORS = tuple(Claim(vcpus=1 << n, ram_mib=(512 << n) * m, disk_gib=20 * m) for n in range(5) for m in (1, 2, 4, 8))
@@ -105,18 +105,6 @@ def decide(scheduler: Scheduler, count: int, rng: random.Random, seconds: float)
     return done - WARM_UP, time.perf_counter() - started
 
 
-def scan_ns(scheduler: Scheduler) -> float:
-    """Nanoseconds a host of the bare kernel: filter, normalise, weigh, best."""
-    table, query, rounds = scheduler.hosts.table, HostQuery(2048, 2, 20), 500
-    best = float("inf")
-    for _ in range(3):
-        started = time.perf_counter()
-        for _ in range(rounds):
-            table.best(query, 1)
-        best = min(best, time.perf_counter() - started)
-    return best / rounds / len(table) * 1e9
-
-
 def main(*, quick: bool = False) -> None:
     seconds = SECONDS_QUICK if quick else SECONDS
     for count, label, target in SIZES:
@@ -125,7 +113,7 @@ def main(*, quick: bool = False) -> None:
         scheduler.load(fleet(count, rng))
         done, took_s = decide(scheduler, WARM_UP + int(target * seconds * 3), rng, seconds)
         report(f"scheduler_decisions_{label}", done / took_s, "1/s", target)
-    report("scheduler_scan_100k", scan_ns(scheduler), "ns/host", SCAN_NS_MAX, less_is_better=True)
+    scheduler_index.main(quick=quick)
 
 
 if __name__ == "__main__":
