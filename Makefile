@@ -11,7 +11,8 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 ALONE := tests/unit tests/api
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test torture simulate check format bench bench-quick record-layout clean
+.PHONY: help setup up down test torture simulate nova-environment oracle check format bench bench-quick
+.PHONY: bench-scheduler record-layout clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,6 +36,12 @@ torture: setup ## the long proofs: kill -9, power cuts, full disks, floods, as l
 simulate: setup ## play SEEDS seeds of the simulator from FIRST_SEED on
 	@$(VENV_PYTHON) -m tests.simulation --seeds $(or $(SEEDS),400) --first $(or $(FIRST_SEED),0)
 
+nova-environment: ## make .venv-nova, 400 MB: OpenStack's own Nova to compare with
+	@tools/nova-environment
+
+oracle: setup nova-environment ## compare CASES cases with Nova's own filters and weighers, from FIRST_CASE on
+	@$(VENV_PYTHON) -m tests.nova_oracle --cases $(or $(CASES),20000) --first $(or $(FIRST_CASE),0)
+
 check: setup ## format, lint, types, import directions, tidy
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
@@ -52,9 +59,12 @@ bench: setup ## run all benchmarks, print RESULT lines
 bench-quick: setup ## the same with small numbers, in about a minute
 	@$(AS_ROOT) $(VENV_PYTHON) -m bench --quick
 
+bench-scheduler: setup ## the scheduler alone: its index, its full pass, the growth curve in docs/
+	@$(VENV_PYTHON) -m bench scheduler
+
 record-layout: setup ## write down the fields of new records
 	$(VENV_PYTHON) tools/record_layout.py --update
 
 clean: ## remove what was built; var/ stays
-	rm -rf $(VENV) build dist *.egg-info nova_fast/_ext/*.so nova_fast/_ext/*.c _ext/*.c .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks
+	rm -rf $(VENV) .venv-nova build dist *.egg-info nova_fast/_ext/*.so nova_fast/_ext/*.c _ext/*.c .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .benchmarks
 	find . -name __pycache__ -not -path './var/*' -prune -exec rm -rf {} +

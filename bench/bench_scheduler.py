@@ -14,7 +14,7 @@ import random
 import time
 from collections import deque
 
-from bench import scheduler_index
+from bench import scheduler_hub, scheduler_index
 from bench.results import report
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.events import Claimed, Released
@@ -113,6 +113,8 @@ def main(*, quick: bool = False) -> None:
         scheduler.load(fleet(count, rng))
         done, took_s = decide(scheduler, WARM_UP + int(target * seconds * 3), rng, seconds)
         report(f"scheduler_decisions_{label}", done / took_s, "1/s", target)
+    rng = random.Random(10_000)
+    scheduler_hub.main(fleet(10_000, rng), FLAVORS, quick=quick)
     scheduler_index.main(quick=quick)
 
 

@@ -197,7 +197,7 @@ class Dispatcher:
     async def _select(self, wanted: dict[str, Task], requests: list[PlacementRequest]) -> tuple[Placement, ...]:
         deadline_us = min(task.deadline_us for task in wanted.values())
         selection = await self._hub.call(
-            SCHEDULER, SelectHosts(requests=_alike(requests)), timeout_s=self._left_s(deadline_us)
+            SCHEDULER, SelectHosts(requests=alike(requests)), timeout_s=self._left_s(deadline_us)
         )
         assert isinstance(selection, Selection), f"the scheduler answered {type(selection).__name__}"
         return selection.placements
@@ -220,7 +220,7 @@ class Dispatcher:
                 await self._place_some([task])
 
 
-def _alike(requests: list[PlacementRequest]) -> tuple[PlacementRequest, ...]:
+def alike(requests: list[PlacementRequest]) -> tuple[PlacementRequest, ...]:
     """Requests with the same wishes as one, in the order of the first of each: the scheduler looks at it once."""
     by_wishes: dict[bytes, list[PlacementRequest]] = {}
     for request in requests:
