@@ -1,9 +1,9 @@
 """Decisions a second through the hub: the conductor's end asks, the scheduler's daemon chooses and claims.
 
-The scheduler runs in its own process with its handlers over a fleet of 10,000 hosts; this process is the conductor's end.
-A message asks for 256 servers of twenty flavors, as the dispatcher puts waiting servers together: those with the same
-wishes as one request. Every choice is given back by a message of its own, so the fleet stays as full as it was, and its
-cost counts.
+The scheduler runs in its own process with its handlers over a fleet of 10,000 hosts; this process is the conductor's
+end. A message asks for 256 servers of twenty flavors, as the dispatcher puts waiting servers together: those with the
+same wishes as one request. Every choice is given back by a message of its own, so the fleet stays as full as it was,
+and its cost counts.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def serve(address: str, fleet: list[tuple[Host, HostUsage]]) -> None:
     """The scheduler, until killed."""
 
     async def run() -> None:
-        scheduler = Scheduler(SchedulerConfig(), random.Random(1))  # noqa: S311 - hosts are drawn, not keys
+        scheduler = Scheduler(SchedulerConfig(), random.Random(1))
         scheduler.load(fleet)
 
         def release(message: ReleaseClaims, _call_id: bytes) -> Done:
@@ -79,7 +79,7 @@ async def measure(address: str, flavors: tuple[Claim, ...], seconds: float) -> N
     """Ask, with servers of the same wishes together and each alone, in turns."""
     hub = HubServer(address, config=HubConfig())
     await hub.start()
-    while "scheduler" not in hub.peers():
+    while "scheduler" not in hub.peers():  # noqa: ASYNC110 - a look now and then will do
         await asyncio.sleep(0.05)
     rates: dict[bool, list[float]] = {True: [], False: []}
     for turn in range(7):
