@@ -185,7 +185,10 @@ class Hosts:
         if known is not None:
             known.busy += more
             assert known.busy >= 0, f"{name} has fewer than no busy servers"
-            self._write(known) if known.clipped else self.table.change(known.row, 0, 0, 0, more, 0)
+            if known.clipped:
+                self._write(known)
+            else:
+                self.table.change(known.row, 0, 0, 0, more, 0)
 
     # ------------------------------------------------------------------ views
     def state(self, known: KnownHost, image_properties: Mapping[tuple[str, str], int] | None = None) -> HostState:
