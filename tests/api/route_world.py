@@ -20,7 +20,7 @@ from nova_fast.api.framework.versions import show_version
 from nova_fast.hub.peer import Peer
 from nova_fast.model.commands.placement import CreateProvider, SetInventories
 from nova_fast.model.hosts import Inventory
-from nova_fast.model.tasks import ConsoleOutput
+from nova_fast.model.tasks import AskCapacity, Capacity, ConsoleOutput
 from nova_fast.state import schema as tables
 from tests.api.server_world import IMAGE_ID, World
 
@@ -43,13 +43,13 @@ _PARAMETER = re.compile(r"{(\w+)}")
 
 
 class ConsolePeer(Peer):
-    """A link to a compute daemon that knows one thing: the console log."""
+    """A link to daemons that know two things: the console log, and that there is no room."""
 
     def __init__(self) -> None:
         """Without a socket."""
 
     async def call(self, message: Any, *args: Any, **kwargs: Any) -> Any:
-        return ConsoleOutput(text="login: ")
+        return Capacity(servers=0, hosts=0) if isinstance(message, AskCapacity) else ConsoleOutput(text="login: ")
 
 
 def declared(name: str) -> Face:
