@@ -75,7 +75,7 @@ class Explainer:
         self._fleet = fleet
         self._request = lowered.request
         self._filters = pipeline.stages(lowered)
-        self._profiles = [hosts.profiles[number] for number in range(len(hosts.profiles))]
+        self._profiles = list(hosts.profiles)
 
     def refusal(self) -> Refusal:
         """The hosts left by each filter in turn, and the one change that would admit the most."""

@@ -12,7 +12,7 @@ CPU's, as in Nova (``nova/scheduler/host_manager.py``: free_ram_mb, free_disk_mb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Set
 
 from nova_fast._ext.fleet import HOST_ENABLED, HOST_UP, HostTable
 from nova_fast._ext.rows import HostRow
@@ -191,8 +191,9 @@ class Hosts:
                 self.table.change(known.row, 0, 0, 0, more, 0)
 
     # ------------------------------------------------------------------ views
-    def state(self, known: KnownHost, image_properties: Mapping[tuple[str, str], int] | None = None) -> HostState:
-        """A host as filters and weighers that look at each one see it."""
+    def state_in(self, row: int) -> HostState:
+        """The host in a row, as filters and weighers that look at each one see it."""
+        known = self._by_name[self._names[row]]
         host, resources, total = known.host, known.host.resources, known.capacity
         return HostState(
             name=host.name,
@@ -217,12 +218,7 @@ class Hosts:
             servers=known.servers,
             failed_builds=host.failed_builds,
             metrics=resources.metrics,
-            image_properties=image_properties or {},
         )
-
-    def state_in(self, row: int) -> HostState:
-        """The host in a row, as filters and weighers that look at each one see it."""
-        return self.state(self._by_name[self._names[row]])
 
     # ------------------------------------------------------------------ inside
     def _add(self, host: Host, usage: HostUsage) -> None:

@@ -74,7 +74,7 @@ def choose_within_zone(search: Search, draw: Draw) -> Ranking:
     sieve = search.sieve()
     request = search.lowered.request
     if not request.zone and not request.requested_host:
-        zone_of = [draw.profiles[number].zone for number in range(len(draw.profiles))]
+        zone_of = [facts.zone for facts in draw.profiles]
         zones: Counter[str] = Counter()
         for zone, hosts in zip(zone_of, sieve.by_profile(), strict=False):
             zones[zone] += hosts

@@ -2,11 +2,12 @@
 
 A number stays with its facts for as long as any host has them, so a class of requests keeps an array of verdicts by
 number and judges only the numbers that are new. What nobody has any more is kept too, because the same facts often come
-back (a host that is moved between aggregates and returned); ``unused`` tells how much of that there is, and whoever
-loads a new snapshot starts with new profiles.
+back (a host that is moved between aggregates and returned); ``unused`` tells how much of that there is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from nova_fast.scheduler.facts import HostFacts
 
@@ -21,6 +22,9 @@ class Profiles:
 
     def __len__(self) -> int:
         return len(self._facts)
+
+    def __iter__(self) -> Iterator[HostFacts]:
+        return iter(self._facts)
 
     def __getitem__(self, number: int) -> HostFacts:
         return self._facts[number]

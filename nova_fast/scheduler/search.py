@@ -85,11 +85,7 @@ class Searches:
         self._fleet = fleet
         self.flags = HOST_UP | HOST_ENABLED if pipeline.checks_up else HOST_ENABLED
         self._classes: dict[Hashable, HostClass] = {}
-        self._multipliers = _in_order({weigher.name: weigher.multiplier(HostFacts()) for weigher in pipeline.columns})
-
-    def forget(self) -> None:
-        """The profiles have been numbered anew."""
-        self._classes.clear()
+        self._multipliers = self._column_multipliers(HostFacts())
 
     def make(self, request: PlacementRequest) -> Search:
         """Raises BadRequest when the request makes no sense to a filter."""
@@ -136,9 +132,15 @@ class Searches:
         )
 
     def _multipliers_of(self, facts: HostFacts) -> Multipliers:
-        if not facts.aggregates:
-            return self._multipliers
-        return _in_order({weigher.name: weigher.multiplier(facts) for weigher in self.pipeline.columns})
+        return self._column_multipliers(facts) if facts.aggregates else self._multipliers
+
+    def _column_multipliers(self, facts: HostFacts) -> Multipliers:
+        """In the order of the table; a weigher that is not configured counts nothing."""
+        by_name = {weigher.name: weigher.multiplier(facts) for weigher in self.pipeline.columns}
+        ram, cpu, disk, io_ops, pci, build, version, servers = (
+            by_name.get(f"{name}Weigher", 0.0) for name in table_rows.WEIGHERS
+        )
+        return ram, cpu, disk, io_ops, pci, build, version, servers
 
     def _judged(self, lowered: Lowered, sieve: Sieve) -> tuple[int, ...]:
         """The rows that the filters which look at each host leave."""
@@ -168,13 +170,5 @@ class Searches:
         return tuple(terms)
 
     def _term(self, weigher: Weigher, by_row: dict[int, float]) -> ExtraTerm:
-        profiles = self._hosts.profiles
-        multipliers = [weigher.multiplier(profiles[number]) for number in range(len(profiles))]
+        multipliers = [weigher.multiplier(facts) for facts in self._hosts.profiles]
         return ExtraTerm(_AFTER.get(weigher.name, table_rows.AFTER_ALL), by_row, multipliers)
-
-
-def _in_order(by_name: dict[str, float]) -> Multipliers:
-    ram, cpu, disk, io_ops, pci, build, version, servers = (
-        by_name.get(f"{name}Weigher", by_name.get(name, 0.0)) for name in table_rows.WEIGHERS
-    )
-    return ram, cpu, disk, io_ops, pci, build, version, servers

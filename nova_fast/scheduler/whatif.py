@@ -17,7 +17,7 @@ from nova_fast._ext.fleet import DISK_FREE, IO_OPS, RAM_FREE, SERVERS, VCPUS_FRE
 from nova_fast._ext.rows import NEVER, HostRow, Ranking
 from nova_fast.model.tasks import Capacity, PlacementRequest
 from nova_fast.scheduler.explain import REQUEST_MAX, Explainer
-from nova_fast.scheduler.facts import HostFacts, Network, Offer
+from nova_fast.scheduler.facts import Network, Offer
 from nova_fast.scheduler.fleet import KnownFleet
 from nova_fast.scheduler.hosts import Hosts
 from nova_fast.scheduler.lowering import Pipeline
@@ -146,7 +146,7 @@ class WhatIf:
         for column, amount in amounts:
             if amount:
                 sieve.at_least(column, servers * amount)
-        verdicts = [search.lowered.kind.verdict(facts) for facts in self._profiles()]
+        verdicts = [search.lowered.kind.verdict(facts) for facts in self._hosts.profiles]
         limits = [(-1, -1) if verdict is None else (verdict.io_ops, verdict.servers) for verdict in verdicts]
         sieve.below(IO_OPS, [max(NEVER, io_ops - servers + 1) for io_ops, _ in limits])
         sieve.below(SERVERS, [max(NEVER, most - servers + 1) for _, most in limits])
@@ -171,9 +171,6 @@ class WhatIf:
                 spare.append((offer.free, amount))
             rooms.append(min(left // amount for left, amount in spare if amount))
         return rooms
-
-    def _profiles(self) -> list[HostFacts]:
-        return [self._hosts.profiles[number] for number in range(len(self._hosts.profiles))]
 
     # ------------------------------------------------------------------ where
     def _on_one_host(self, servers: int, first: Ranking) -> Capacity:
@@ -212,7 +209,7 @@ class WhatIf:
     @property
     def _by_index(self) -> bool:
         """Whether the index answers at each step."""
-        multipliers = {self._pipeline.multipliers(facts) for facts in self._profiles()}
+        multipliers = {self._pipeline.multipliers(facts) for facts in self._hosts.profiles}
         plain = self._search.is_plain and not self._is_soft and not self._request.claim.resources
         return plain and len(multipliers) == 1 and self._options.policy == "filter"
 
