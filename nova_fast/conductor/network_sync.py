@@ -128,9 +128,9 @@ class NetworkSync:
                 if done:
                     pause_s = RETRY_S
                     continue
+                host.dirty = True  # though nobody may wait for it and the store think it done: a machine can forget
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, RETRY_S_MAX)
-                host.dirty = host.dirty or bool(host.waiting) or bool(host.failed) or host.unrecorded
         finally:
             host.busy = False
 

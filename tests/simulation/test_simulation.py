@@ -36,6 +36,7 @@ REGRESSIONS = {
     1195: "networks that were applied while the disk was full were never recorded as applied",
     10467: "a subscription that came twice numbered its batches anew, and a watcher passed over some",
     10777: "a subscription that came twice numbered its batches anew, and a watcher passed over one",
+    24318: "a host that had lost its power was told its networks once, and never again when it could not do it then",
     12799: "the simulator emptied the cloud while a worker that had stood still was about to ask for a server",
 }
 
