@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Callable
 from typing import Any, cast
 
 import msgspec
@@ -97,6 +98,26 @@ def is_node_daemon(name: str) -> bool:
 def hub_decoder(name: str) -> MessageDecoder:
     """What the conductor reads of the peer of this name."""
     return NODE_DECODER if is_node_daemon(name) else HUB_DECODER
+
+
+class Contracts(msgspec.Struct, frozen=True, kw_only=True):
+    """What one hub and its peers say to each other; both ends are given the same."""
+
+    hub: str  # what a peer calls the hub when it speaks of it
+    hub_reads: Callable[[str], MessageDecoder]  # of the peer of this name
+    peer_reads: MessageDecoder
+    admits: Callable[[str], bool]  # whether a peer may have this name, whatever its key
+    shows_events: Callable[[str], bool]  # whether the peer of this name may read the event stream
+
+
+#: Those of the conductor and the daemons. SAFETY: events tell of every project, a node only knows its own machines.
+DAEMONS = Contracts(
+    hub="the conductor",
+    hub_reads=hub_decoder,
+    peer_reads=PEER_DECODER,
+    admits=lambda _name: True,
+    shows_events=lambda name: not is_node_daemon(name),
+)
 
 
 def encode_event(event: events.Event) -> bytes:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from nova_fast.hub.conduct import Conduct
-from nova_fast.hub.contracts import hub_decoder
+from nova_fast.hub.contracts import MessageDecoder
 from nova_fast.hub.incoming import Handlers, IncomingCalls, Settings
 from nova_fast.hub.outgoing import OutgoingCalls
 from nova_fast.hub.sockets import Outbox, Sent
@@ -46,14 +46,21 @@ class Link:
         "up",
     )
 
-    def __init__(self, name: str, handlers: Handlers, send: Callable[[Link, bytes], Sent], settings: Settings) -> None:
+    def __init__(
+        self,
+        name: str,
+        decoder: MessageDecoder,
+        handlers: Handlers,
+        send: Callable[[Link, bytes], Sent],
+        settings: Settings,
+    ) -> None:
         self.name = name
         self.route: bytes | None = None
         self.session = b""
         self.descriptor = -1  # of the connection behind the route
         self.conduct = Conduct(settings.limits)
         self.public = b""  # the key behind the route; empty over ipc
-        self.decoder = hub_decoder(name)
+        self.decoder = decoder
         self.replaced: deque[bytes] = deque(maxlen=_REPLACED_MAX)
         self.up = False
         self.heard_s = 0.0  # of the loop's clock

@@ -20,7 +20,7 @@ from nova_fast.config import HubConfig
 from nova_fast.edges import REAL, Context, Edges
 from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
-from nova_fast.hub.contracts import ENCODER, PEER_DECODER
+from nova_fast.hub.contracts import DAEMONS, ENCODER, Contracts
 from nova_fast.hub.events import EventReader
 from nova_fast.hub.incoming import Handlers, IncomingCalls, Settings, read_answer
 from nova_fast.hub.keys import PeerKeys
@@ -56,6 +56,7 @@ class Peer:
         keys: PeerKeys | None = None,
         limits: Limits | None = None,
         edges: Edges = REAL,
+        contracts: Contracts = DAEMONS,
     ) -> None:
         """``address`` is ``ipc://…`` or ``tcp://host:port``; tcp needs keys. Raises ConfigError."""
         assert wire.valid_name(name), f"{name!r} is no name of a peer"
@@ -71,9 +72,9 @@ class Peer:
         self.on_disconnected: Callable[[], None] | None = None
         #: Called when a newer process took this name; this Peer is of no use then.
         self.on_replaced: Callable[[], None] | None = None
-        self._config = config
+        self._config, self._keys = config, keys
         self._edges = edges
-        self._keys = keys
+        self._contracts = contracts
         self._limits = limits or Limits()
         self._settings = Settings(self._limits, self.counters)
         self._handlers = Handlers()
@@ -94,8 +95,7 @@ class Peer:
         self._opened_s = 0.0
         # Not all at one moment, and ever more rarely: else thousands could undo for ever what a busy hub has begun.
         self._patience_s = self._reopen_after_s = self._limits.reopen_after_s * (1 + self._session[0] / 512)
-        self._heartbeat_s = config.heartbeat_s
-        self._down_after_s = config.down_after_s
+        self._heartbeat_s, self._down_after_s = config.heartbeat_s, config.down_after_s
         self._closed = False
 
     def handle(self, message_type: type[M], handler: Callable[[M, bytes], Message | Awaitable[Message]]) -> None:
@@ -122,8 +122,9 @@ class Peer:
         assert self._context is None and not self._closed, "start once"
         self._loop = asyncio.get_running_loop()
         self._outbox = Outbox(self._send, self._limits.outbox_frames_max, self.counters)
-        self._outgoing = OutgoingCalls("the conductor", self._put, self._limits, self.counters)
-        self._incoming = IncomingCalls("the conductor", PEER_DECODER, self._handlers, self._put, self._settings)
+        hub, reads = self._contracts.hub, self._contracts.peer_reads
+        self._outgoing = OutgoingCalls(hub, self._put, self._limits, self.counters)
+        self._incoming = IncomingCalls(hub, reads, self._handlers, self._put, self._settings)
         self._context = self._edges.new_context()
         self._open()
         self._schedule_tick(0.0)
@@ -155,7 +156,7 @@ class Peer:
                 await asyncio.wait_for(waiter, deadline_s - self._loop.time())
             except TimeoutError:
                 raise Unavailable(
-                    f"no conductor answers at {self.address}",
+                    f"{self._contracts.hub} does not answer at {self.address}",
                     code="not_connected",
                     hint="it is not running, or it does not know this node's key",
                 ) from None
@@ -233,7 +234,7 @@ class Peer:
         kind, call_id, deadline_us, body = parsed
         self._heard_s = self._loop.time()
         if kind == wire.REPLY:
-            self._outgoing.answered(call_id, read_answer(PEER_DECODER, body))
+            self._outgoing.answered(call_id, read_answer(self._contracts.peer_reads, body))
         elif kind == wire.CALL:
             self._incoming.receive(call_id, deadline_us, body)
         elif kind != wire.PING:
@@ -300,7 +301,7 @@ class Peer:
 
     def _on_refused(self, refusal: NovaFastError) -> None:
         if self._refusal is None or self._refusal.code != refusal.code:
-            _log.error("the conductor refuses %s: %s", self.name, refusal.message)
+            _log.error("%s refuses %s: %s", self._contracts.hub, self.name, refusal.message)
         self._refusal = refusal
         self._wake_waiters()
 
@@ -347,7 +348,7 @@ class Peer:
             if now_s - self._tick_due_s > self._heartbeat_s:
                 self._heard_s = now_s  # it was this process that did not listen
             if now_s - self._heard_s > self._down_after_s:
-                _log.warning("the conductor has been silent for %.1f s", now_s - self._heard_s)
+                _log.warning("%s has been silent for %.1f s", self._contracts.hub, now_s - self._heard_s)
                 self._lost()
                 return
             self._send_heartbeat()

@@ -28,7 +28,7 @@ from nova_fast.edges import REAL, Context, Edges
 from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
 from nova_fast.hub.conduct import ASIDE_BYTES_MAX, GREETING_PAUSE_S, STRANGER_FRAMES_MAX, TURN_FRAMES, Strangers
-from nova_fast.hub.contracts import ENCODER, is_node_daemon
+from nova_fast.hub.contracts import DAEMONS, ENCODER, Contracts
 from nova_fast.hub.events import EventFeed, EventSource
 from nova_fast.hub.incoming import Handlers, Incoming, RunBatch, Settings, read_answer
 from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
@@ -75,6 +75,7 @@ class HubServer:
         events: EventSource | None = None,
         limits: Limits | None = None,
         edges: Edges = REAL,
+        contracts: Contracts = DAEMONS,
     ) -> None:
         """``address`` is ``ipc://…`` or ``tcp://…``; tcp needs keys. Raises ConfigError."""
         check_address(address, has_keys=keys is not None)
@@ -85,6 +86,7 @@ class HubServer:
         self._config = config
         self._edges = edges
         self._keys = keys
+        self._contracts = contracts
         self._source = events
         self._limits = limits or Limits()
         self._settings = Settings(self._limits, self.counters)
@@ -302,7 +304,7 @@ class HubServer:
             self._unlink(link)
             self._down(link)
         elif kind == wire.SUBSCRIBE and feed is not None:
-            if is_node_daemon(link.name):  # SAFETY: events tell of every project, a node only knows its own machines
+            if not self._contracts.shows_events(link.name):
                 self.counters.refused += 1
                 _log.warning("%s may not read the event stream", link.name)
                 return
@@ -376,6 +378,8 @@ class HubServer:
             )
         if not wire.valid_name(hello.name) or len(hello.session) != wire.ID_BYTES:
             return BadRequest("the HELLO has no valid name or session", code="bad_hello")
+        if not self._contracts.admits(hello.name):
+            return Forbidden(f"no peer of this hub is called {hello.name!r}", code="name_not_allowed")
         if self._authenticator is not None:
             assert self._keys is not None
             public = public_of(part)
@@ -430,7 +434,8 @@ class HubServer:
     def _link(self, name: str) -> Link:
         link = self._links.get(name)
         if link is None:
-            link = self._links[name] = Link(name, self._handlers, self._send_to, self._settings)
+            reads = self._contracts.hub_reads(name)
+            link = self._links[name] = Link(name, reads, self._handlers, self._send_to, self._settings)
             link.heard_s = self._loop.time()
         return link
 
