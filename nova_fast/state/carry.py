@@ -17,15 +17,8 @@ _encode = msgspec.msgpack.Encoder().encode
 _parts = msgspec.msgpack.Decoder(list[msgspec.Raw]).decode
 
 
-def encode_over(new: msgspec.Struct, old: msgspec.Struct, raw: bytes) -> bytes:
-    """The bytes of a record that replaces ``raw``, which was read as ``old``.
-
-    PERF: a record that this release wrote itself is known by its bytes, so all others pay for one more encoding.
-    """
-    return _encode(new) if _encode(old) == raw else _carry(new, old, raw)
-
-
-def _carry(new: msgspec.Struct, old: msgspec.Struct, raw: bytes | msgspec.Raw) -> bytes:
+def carry_over(new: msgspec.Struct, old: msgspec.Struct, raw: bytes | msgspec.Raw) -> bytes:
+    """The bytes of a record that replaces ``raw``, which was read as ``old`` and may hold more than it."""
     before, after = _parts(raw), _parts(_encode(new))
     names = new.__struct_fields__
     assert len(after) == len(names), f"{type(new).__name__} is not an array of its fields"
@@ -34,5 +27,5 @@ def _carry(new: msgspec.Struct, old: msgspec.Struct, raw: bytes | msgspec.Raw) -
         if was == now:
             after[position] = part
         elif type(was) is type(now) and isinstance(now, msgspec.Struct) and now.__struct_config__.array_like:
-            after[position] = msgspec.Raw(_carry(now, was, part))
+            after[position] = msgspec.Raw(carry_over(now, was, part))
     return _encode(after + before[len(names) :])

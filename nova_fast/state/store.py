@@ -130,7 +130,7 @@ class Store:
                 times_us = (now_us, now_us if steady_us is None else steady_us)
                 tx = Transaction(txn, self._databases, times_us, entropy)
                 yield tx
-                tx.keep_time()
+                tx.finish()
                 self._make_room(tx)
             except BaseException:
                 txn.abort()

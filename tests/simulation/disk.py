@@ -94,12 +94,12 @@ class SimStore:
             with self._disk.store.transaction(now_us, entropy, steady_us=steady_us) as tx:
                 store = tx._store
 
-                def full(database: Any, key: bytes, value: bytes | None) -> None:
+                def full(database: Any, key: bytes, value: bytes | None, overwrite: bool = True) -> bool:
                     nonlocal left
                     left -= 1
                     if left < 0:
                         raise WriteFailed("no space left on device")
-                    store(database, key, value)
+                    return store(database, key, value, overwrite)
 
                 tx._store = full  # type: ignore[method-assign]
                 yield tx

@@ -1,0 +1,166 @@
+"""Whatever a transaction does, it leaves the bytes that plain writes leave: the oracle is in ``plain``."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nova_fast.model.events import HostRemoved
+from nova_fast.model.flavors import Flavor
+from nova_fast.model.identity import Project
+from nova_fast.model.networks import FixedIp, Port
+from nova_fast.state import schema as tables
+from nova_fast.state.table import Table
+from nova_fast.state.testing import MemoryStore, memory_store
+from nova_fast.state.transaction import DuplicateKey, Transaction
+from tests.lengths import repeats
+from tests.unit.state.plain import PlainTransaction
+from tests.unit.state.test_store import contents
+
+Step = Callable[[Transaction], Any]
+
+_NUMBERS = st.integers(0, 2)  # few, so that they meet
+
+
+def _port(number: int, ips: tuple[int, ...], host: int, name: int) -> Port:
+    return Port(
+        id=f"p{number}", network_id="n", project_id="a", name=f"x{name}", mac_address=f"m{number}", created_at_us=1,
+        updated_at_us=1, host="h" * host, security_groups=("g", "g2")[:host],
+        fixed_ips=tuple(FixedIp(subnet_id="s", ip_address=str(ip)) for ip in ips),
+    )  # fmt: skip
+
+
+_PORTS = st.builds(_port, _NUMBERS, st.lists(_NUMBERS, max_size=2).map(tuple), st.integers(0, 2), _NUMBERS)
+_FLAVORS = st.builds(
+    lambda n, name, ram: Flavor(id=str(n), name=f"f{name}", vcpus=1, ram_mib=ram, disk_gib=1),
+    _NUMBERS, _NUMBERS, _NUMBERS,
+)  # fmt: skip
+_PROJECTS = st.builds(lambda n: Project(id=f"p{n}", name=f"n{n}", domain_id="d", parent_id="d"), _NUMBERS)
+_ROWS = st.one_of(
+    st.tuples(st.just(tables.PORTS), _PORTS),
+    st.tuples(st.just(tables.FLAVORS), _FLAVORS),
+    st.tuples(st.just(tables.PROJECTS), _PROJECTS),
+)
+
+
+def _put(row: tuple[Table[Any], Any]) -> Step:
+    return lambda tx: tx.put(*row)
+
+
+def _insert(row: tuple[Table[Any], Any]) -> Step:
+    table, record = row
+    return lambda tx: tx.insert(table, record) if tx.get(table, table.key(record)) is None else None
+
+
+def _change(row: tuple[Table[Any], Any]) -> Step:
+    """Read and write again, as commands do."""
+    table, record = row
+
+    def step(tx: Transaction) -> Any:
+        found = tx.get(table, table.key(record))
+        if found is not None:
+            tx.put(table, msgspec.structs.replace(found, name=record.name))
+        return found
+
+    return step
+
+
+def _delete(row: tuple[Table[Any], Any]) -> Step:
+    table, record = row
+    key = table.key(record)
+    return lambda tx: tx.delete(table, key) if tx.get(table, key) is not None else None
+
+
+def _run(first: int, count: int, clash: bool) -> Step:
+    """Many at once, far from the others; one with an address that another may have."""
+    numbers = range(100 + 20 * first, 100 + 20 * first + count)
+    ports = [_port(n, (n, n) if n != numbers[0] or not clash else (first,), n % 2, 0) for n in reversed(numbers)]
+
+    def step(tx: Transaction) -> Any:
+        if any(tx.get(tables.PORTS, port.id) is not None for port in ports):
+            return None
+        tx.insert_all(tables.PORTS, ports)
+        tx.emit_all([HostRemoved(host=port.id) for port in ports])
+        return list(tx.next_numbers("ports", count))
+
+    return step
+
+
+def _count(_number: int) -> Step:
+    def step(tx: Transaction) -> Any:
+        tx.emit(HostRemoved(host="h"))
+        return tx.next_number("n"), tx.generation(), tx.identity_generation(), tx.counters()
+
+    return step
+
+
+_STEPS = st.one_of(
+    _ROWS.map(_put), _ROWS.map(_insert), _ROWS.map(_change), _ROWS.map(_delete), _NUMBERS.map(_count),
+    st.builds(_run, _NUMBERS, st.sampled_from((3, 15, 16, 20)), st.booleans()),
+)  # fmt: skip
+#: Commands: their steps, and whether each is refused at its end.
+_COMMANDS = st.lists(st.tuples(st.lists(_STEPS, min_size=1, max_size=8), st.booleans()), min_size=1, max_size=4)
+
+
+def _batch(tx: Transaction, commands: list[tuple[list[Step], bool]]) -> list[Any]:
+    told: list[Any] = []
+    for steps, refused in commands:
+        mark = tx.savepoint()
+        try:
+            told += [step(tx) for step in steps]
+        except DuplicateKey:
+            told.append("duplicate")
+            refused = True
+        if refused:
+            tx.rollback(mark)
+    return [told, tx.events]
+
+
+def _as_plain(store: MemoryStore, work: Callable[[Transaction], Any]) -> Any:
+    def plain(tx: Transaction) -> Any:
+        tx.__class__ = PlainTransaction
+        return work(tx)
+
+    return store.run(plain)
+
+
+@settings(max_examples=repeats(200, 5000), deadline=None)
+@given(st.lists(_COMMANDS, min_size=1, max_size=2))
+def test_a_transaction_leaves_the_bytes_of_plain_writes(batches: list[list[tuple[list[Step], bool]]]) -> None:
+    with memory_store() as fast, memory_store() as plain:
+        for commands in batches:
+
+            def work(tx: Transaction, commands: Any = commands) -> list[Any]:
+                return _batch(tx, commands)
+
+            assert fast.run(work) == _as_plain(plain, work)
+            assert contents(fast) == contents(plain)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=20))
+def test_uuids_are_of_version_4_and_in_order(drawn: list[bytes]) -> None:
+    with memory_store() as store, store.store.transaction(1, lambda count: b"".join(drawn)[:count]) as tx:
+        assert tx.new_uuids(len(drawn)) == sorted(str(uuid.UUID(bytes=raw, version=4)) for raw in drawn)
+        assert tx.new_uuid() == str(uuid.UUID(bytes=drawn[0], version=4))
+
+
+def test_many_of_which_one_is_refused_leave_what_was_there() -> None:
+    with memory_store() as store:
+        store.run(lambda tx: tx.put(tables.PORTS, _port(0, (1,), 0, 0)))
+        before = contents(store)
+
+        def work(tx: Transaction) -> None:
+            mark = tx.savepoint()
+            with pytest.raises(DuplicateKey):
+                _run(1, 20, True)(tx)
+            tx.rollback(mark)
+
+        store.run(work)
+        assert contents(store) == before
