@@ -12,7 +12,7 @@ from typing import Any
 
 import lmdb
 
-from nova_fast.state import schema
+from nova_fast.state import schema, shown
 from nova_fast.state.table import Index
 
 META = "meta"
@@ -22,7 +22,7 @@ _SCHEMA = b"schema_version"
 
 def database_names() -> list[str]:
     """Every table and index, and what belongs to none."""
-    names = [META]
+    names = [META, shown.DATABASE]
     for table in schema.TABLES:
         names.append(table.name)
         names.extend(index.name for index in table.indexes)

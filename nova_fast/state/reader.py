@@ -9,6 +9,7 @@ import lmdb
 
 from nova_fast.model.base import Record
 from nova_fast.model.errors import NotFound
+from nova_fast.state import shown
 from nova_fast.state.table import Index, Key, Table, encode_key
 
 R = TypeVar("R", bound=Record)
@@ -145,6 +146,26 @@ class Reader:
     def steady_us(self) -> int:
         """The steady time of the last commit; 0 before the first. See ``nova_fast.conductor.clock``."""
         return self._counter(STEADY_US)
+
+    def shown_number(self) -> tuple[int, bool]:
+        """How often what servers show has changed; and whether it may have changed without being counted."""
+        raw = self._txn.get(shown.NUMBER_AND_TIME, db=self._meta)
+        number, time_us = shown.unpack(b"" if raw is None else bytes(raw))
+        return number, int.from_bytes(time_us, "big") != self.steady_us()
+
+    def shown_changes(self, since: int) -> list[bytes] | None:
+        """The keys of the servers that look different now than at a number; None = any may. See ``state.shown``."""
+        number, behind = self.shown_number()
+        if behind or not 0 <= number - since < shown.ROWS:
+            return None
+        keys: list[bytes] = []
+        for row in range(since + 1, number + 1):
+            raw = self._txn.get(shown.place(row), db=self._databases[shown.DATABASE])
+            there, listed = shown.unpack(b"" if raw is None else bytes(raw))
+            if there != row or not listed:
+                return None
+            keys += (key + b"\0" for key in listed.split(b"\0")[:-1])
+        return keys
 
     def counters(self) -> dict[str, int]:
         """Every number that only grows, by name; those of ``next_number`` begin with ``number:``."""

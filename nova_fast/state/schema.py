@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.base import Record
 from nova_fast.model.decisions import PlacementDecision
@@ -28,7 +30,9 @@ from nova_fast.model.quotas import Quota, Usage
 from nova_fast.model.server_groups import ServerGroup
 from nova_fast.model.servers import KeyPair, Server, ServerAction, UserData
 from nova_fast.model.workflows import Task, Workflow
-from nova_fast.state.table import Index, Table, descending
+from nova_fast.state.reader import Reader
+from nova_fast.state.shown import Shown
+from nova_fast.state.table import Index, Table, descending, encode_key
 
 #: Grows when a record can no longer be read by the release before it; a store from the future is refused.
 SCHEMA_VERSION = 1
@@ -58,6 +62,23 @@ class DoneCommand(Record, frozen=True):
     result: bytes
 
 
+# ------------------------------------------------------------------------------------------------ shown by servers
+def _port_parts(port: Port) -> object:
+    return port.network_id, port.index, port.mac_address, port.fixed_ips, port.security_groups, port.device_id
+
+
+def _servers_on(reader: Reader, host: Host) -> Iterable[bytes]:
+    return [bytes(key) for _, key in reader.raw(SERVERS_BY_HOST.name, encode_key((host.name,)))]
+
+
+_SERVER_SHOWN: Shown[Server] = Shown(lambda _, r: (encode_key((r.id,)),), lambda r: r)
+_USER_DATA_SHOWN: Shown[UserData] = Shown(lambda _, r: (encode_key((r.server_id,)),), lambda r: r)
+_PORT_SHOWN: Shown[Port] = Shown(lambda _, r: (encode_key((r.device_id,)),) if r.device_id else (), _port_parts)
+_HOST_SHOWN: Shown[Host] = Shown(_servers_on, lambda r: (r.zone, r.up, r.enabled, r.forced_down))
+# A new network or group has no ports, and one that has ports stays.
+_NETWORK_SHOWN: Shown[Network] = Shown(lambda *_: None, lambda r: r.name, when_new=False)
+_GROUP_SHOWN: Shown[SecurityGroup] = Shown(lambda *_: None, lambda r: r.name, when_new=False)
+
 # ------------------------------------------------------------------------------------------------ compute
 FLAVORS = Table("flavors", Flavor, lambda r: (r.id,))
 FLAVORS_BY_NAME = Index(FLAVORS, "flavors_by_name", lambda r: [(r.name,)], unique=True)
@@ -70,7 +91,7 @@ AGGREGATES_BY_HOST = Index(AGGREGATES, "aggregates_by_host", lambda r: [(host,) 
 SERVER_GROUPS = Table("server_groups", ServerGroup, lambda r: (r.id,))
 SERVER_GROUPS_BY_PROJECT = Index(SERVER_GROUPS, "server_groups_by_project", lambda r: [(r.project_id, r.created_at_us)])
 
-SERVERS = Table("servers", Server, lambda r: (r.id,))
+SERVERS = Table("servers", Server, lambda r: (r.id,), shown=_SERVER_SHOWN)
 SERVERS_BY_PROJECT = Index(
     SERVERS, "servers_by_project", lambda r: [(r.project_id, descending(r.created_at_us))]
 )  # newest first
@@ -78,12 +99,12 @@ SERVERS_BY_CREATED = Index(SERVERS, "servers_by_created", lambda r: [(descending
 SERVERS_BY_HOST = Index(SERVERS, "servers_by_host", lambda r: [(r.host,)] if r.host else [])
 SERVERS_BY_IMAGE = Index(SERVERS, "servers_by_image", lambda r: [(r.image_id,)] if r.image_id else [])
 SERVERS_BY_GROUP = Index(SERVERS, "servers_by_group", lambda r: [(r.group_id, r.host)] if r.group_id else [])
-USER_DATA = Table("user_data", UserData, lambda r: (r.server_id,))
+USER_DATA = Table("user_data", UserData, lambda r: (r.server_id,), shown=_USER_DATA_SHOWN)
 SERVER_ACTIONS = Table("server_actions", ServerAction, lambda r: (r.server_id, r.request_id))
 PLACEMENT_DECISIONS = Table("placement_decisions", PlacementDecision, lambda r: (r.server_id,))
 KEY_PAIRS = Table("key_pairs", KeyPair, lambda r: (r.user_id, r.name))
 
-HOSTS = Table("hosts", Host, lambda r: (r.name,))
+HOSTS = Table("hosts", Host, lambda r: (r.name,), shown=_HOST_SHOWN)
 HOSTS_BY_UUID = Index(HOSTS, "hosts_by_uuid", lambda r: [(r.uuid,)], unique=True)
 HOSTS_BY_SERVICE_UUID = Index(HOSTS, "hosts_by_service_uuid", lambda r: [(r.service_uuid,)], unique=True)
 HOSTS_BY_NUMBER = Index(HOSTS, "hosts_by_number", lambda r: [(r.number,)], unique=True)
@@ -117,12 +138,12 @@ IMAGES_BY_CREATED = Index(IMAGES, "images_by_created", lambda r: [(descending(r.
 IMAGES_BY_PROJECT = Index(IMAGES, "images_by_project", lambda r: [(r.project_id, descending(r.created_at_us))])
 
 # ------------------------------------------------------------------------------------------------ network
-NETWORKS = Table("networks", Network, lambda r: (r.id,))
+NETWORKS = Table("networks", Network, lambda r: (r.id,), shown=_NETWORK_SHOWN)
 NETWORKS_BY_PROJECT = Index(NETWORKS, "networks_by_project", lambda r: [(r.project_id,)])
 SUBNETS = Table("subnets", Subnet, lambda r: (r.id,))
 SUBNETS_BY_NETWORK = Index(SUBNETS, "subnets_by_network", lambda r: [(r.network_id,)])
 ADDRESS_CURSORS = Table("address_cursors", AddressCursor, lambda r: (r.subnet_id,))
-PORTS = Table("ports", Port, lambda r: (r.id,))
+PORTS = Table("ports", Port, lambda r: (r.id,), shown=_PORT_SHOWN)
 PORTS_BY_NETWORK = Index(PORTS, "ports_by_network", lambda r: [(r.network_id, r.host)])
 PORTS_BY_DEVICE = Index(PORTS, "ports_by_device", lambda r: [(r.device_id, r.index)] if r.device_id else [])
 PORTS_BY_HOST = Index(PORTS, "ports_by_host", lambda r: [(r.host,)] if r.host else [])
@@ -133,7 +154,7 @@ PORTS_BY_ADDRESS = Index(
 )
 PORTS_BY_SUBNET = Index(PORTS, "ports_by_subnet", lambda r: [(ip.subnet_id,) for ip in r.fixed_ips])
 PORTS_BY_GROUP = Index(PORTS, "ports_by_group", lambda r: [(group, r.host) for group in r.security_groups])
-SECURITY_GROUPS = Table("security_groups", SecurityGroup, lambda r: (r.id,))
+SECURITY_GROUPS = Table("security_groups", SecurityGroup, lambda r: (r.id,), shown=_GROUP_SHOWN)
 SECURITY_GROUPS_BY_PROJECT = Index(SECURITY_GROUPS, "security_groups_by_project", lambda r: [(r.project_id, r.name)])
 SECURITY_GROUP_RULES = Table("security_group_rules", SecurityGroupRule, lambda r: (r.id,))
 RULES_BY_GROUP = Index(SECURITY_GROUP_RULES, "rules_by_group", lambda r: [(r.security_group_id,)])

@@ -12,6 +12,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from nova_fast.model.base import Record
+from nova_fast.state.shown import Shown
 
 R = TypeVar("R", bound=Record)
 
@@ -84,13 +85,22 @@ class Index(Generic[R]):
 class Table(Generic[R]):
     """Records of one type by their key."""
 
-    __slots__ = ("decode", "identity", "indexes", "key", "name", "type")
+    __slots__ = ("decode", "identity", "indexes", "key", "name", "shown", "type")
 
-    def __init__(self, name: str, type_: type[R], key: Callable[[R], Key], *, identity: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        type_: type[R],
+        key: Callable[[R], Key],
+        *,
+        identity: bool = False,
+        shown: Shown[R] | None = None,
+    ) -> None:
         self.name = name
         self.type = type_
         self.key = key
         self.identity = identity  # a change bumps the identity generation, which empties the token caches
+        self.shown = shown  # what servers show of it
         self.indexes: list[Index[R]] = []
         self.decode: Callable[[Any], R] = msgspec.msgpack.Decoder(type_).decode
 

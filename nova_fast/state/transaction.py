@@ -16,7 +16,7 @@ import msgspec
 
 from nova_fast.model.base import Record
 from nova_fast.model.events import Event
-from nova_fast.state import schema
+from nova_fast.state import schema, shown
 from nova_fast.state.carry import carry_over
 from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, NUMBER, STEADY_US, Reader
 from nova_fast.state.table import Index, Key, Table, encode_key
@@ -66,6 +66,7 @@ class Transaction(Reader):
         self._entropy = entropy
         self._journal: list[tuple[Any, bytes, bytes | None]] = []  # database, key, what was there
         self._known: defaultdict[str, dict[bytes, _Known]] = defaultdict(dict)  # of each table
+        self._changes = shown.Changes()
         self.events: list[tuple[int, Event]] = []
         self.writes = 0  # that the engine was given, those that were taken back among them
         self.written_bytes = 0
@@ -157,6 +158,9 @@ class Transaction(Reader):
                 entries += [(entry, primary) for entry in (own if len(own) < 2 else dict.fromkeys(own))]
             if not self._write_run(index.name, entries):
                 raise DuplicateKey(f"{index.name} has one of these entries already")
+        if table.shown is not None:
+            for primary, record in rows:
+                self._changed(table, primary, None, record)
 
     def delete(self, table: Table[R], key: str | Key) -> None:
         """Remove a record, which must be there, and its index entries."""
@@ -169,8 +173,7 @@ class Transaction(Reader):
                 self._write(index.name, entry, None, primary)
         self._write(table.name, primary, None, raw)
         self._known[table.name].pop(primary, None)
-        if table.identity:
-            self._bump(IDENTITY_GENERATION)
+        self._changed(table, primary, record, None)
 
     def emit(self, event: Event) -> None:
         """Append an event to the log; watchers see it after the commit."""
@@ -191,6 +194,18 @@ class Transaction(Reader):
         assert added, "the log has an event of the future"
         self.events += numbered
 
+    def keep_shown(self) -> None:
+        """Say which servers look different now; once, behind everything else that is written."""
+        row = self._changes.row()
+        before, behind = self.shown_number()
+        if behind:  # commits of a release without this log came between
+            before, row = before + shown.ROWS, b""
+        number = before if row is None else before + 1
+        if row is not None:
+            self._store(self._databases[shown.DATABASE], shown.place(number), shown.pack(number, row))
+        time_us = self.time_us.to_bytes(_COUNTER_BYTES, "big")
+        self._store(self._meta, shown.NUMBER_AND_TIME, shown.pack(number, time_us))
+
     def finish(self) -> None:
         """Keep the counters and the steady time: the last writes of every transaction."""
         for name, value in self._counters.items():
@@ -199,13 +214,14 @@ class Transaction(Reader):
         self._store(self._meta, STEADY_US, self.time_us.to_bytes(_COUNTER_BYTES, "big"))
 
     # ------------------------------------------------------------------ savepoints
-    def savepoint(self) -> tuple[int, int]:
+    def savepoint(self) -> tuple[int, int, int]:
         """A mark to which the transaction can be taken back."""
-        return len(self._journal), len(self.events)
+        return len(self._journal), len(self.events), len(self._changes.noted)
 
-    def rollback(self, mark: tuple[int, int]) -> None:
+    def rollback(self, mark: tuple[int, int, int]) -> None:
         """Undo everything written since the mark."""
-        writes, events = mark
+        writes, events, noted = mark
+        del self._changes.noted[noted:]
         for database, key, value in reversed(self._journal[writes:]):
             if database is self._meta:
                 self._counters[key] = int.from_bytes(value, "big")
@@ -239,8 +255,7 @@ class Transaction(Reader):
                 if not self._write_new(index.name, entry, primary):
                     raise DuplicateKey(f"{index.name} has {entry!r} already")
         self._remember(table.name, primary, (record, encoded, True))
-        if table.identity:
-            self._bump(IDENTITY_GENERATION)
+        self._changed(table, primary, None, record)
 
     def _replace(self, table: Table[R], primary: bytes, known: _Known, record: R) -> None:
         assert type(record) is table.type, f"a {type(record).__name__} in table {table.name}"
@@ -254,8 +269,20 @@ class Transaction(Reader):
         if encoded != raw:
             self._write(table.name, primary, encoded, raw)
         self._remember(table.name, primary, (record, encoded, plain))
+        self._changed(table, primary, old, record)
+
+    def _changed(self, table: Table[R], primary: bytes, old: R | None, new: R | None) -> None:
         if table.identity:
             self._bump(IDENTITY_GENERATION)
+        if table.shown is not None:
+            self._look_different(table, primary, old, new)
+
+    def _look_different(self, table: Table[R], primary: bytes, old: R | None, new: R | None) -> None:
+        assert table.shown is not None
+        if old is None and table is schema.SERVERS:
+            self._changes.born(primary)
+        else:
+            self._changes.note(self, table.shown, old, new)
 
     def _reindex(self, index: Index[R], primary: bytes, before: set[bytes], after: set[bytes]) -> None:
         for entry in before - after:

@@ -35,8 +35,7 @@ class PlainTransaction(Transaction):
             self._plain_index(index, primary, old, record)
         known = old is None or raw is None or _encode(old) == raw
         self._plain_write(table.name, primary, _encode(record) if known else carry_over(record, old, raw), raw)  # type: ignore[arg-type]
-        if table.identity:
-            self._plain_bump(IDENTITY_GENERATION)
+        self._plain_changed(table, primary, old, record)
 
     def insert(self, table: Table[R], record: R) -> None:
         assert self.get(table, table.key(record)) is None, "there already"
@@ -50,12 +49,12 @@ class PlainTransaction(Transaction):
         primary = table.primary(key)
         raw = self.raw_get(table.name, primary)
         assert raw is not None, "not there"
+        old = table.decode(raw)
         for index in table.indexes:
-            for entry in index.entries(table.decode(raw), primary):
+            for entry in index.entries(old, primary):
                 self._plain_write(index.name, entry, None, primary)
         self._plain_write(table.name, primary, None, raw)
-        if table.identity:
-            self._plain_bump(IDENTITY_GENERATION)
+        self._plain_changed(table, primary, old, None)
 
     def emit(self, event: Event) -> None:
         generation = self._plain_bump(GENERATION)
@@ -73,8 +72,9 @@ class PlainTransaction(Transaction):
         numbers = [self.next_number(name) for _ in range(count)]
         return range(numbers[0], numbers[-1] + 1)
 
-    def rollback(self, mark: tuple[int, int]) -> None:
-        writes, events = mark
+    def rollback(self, mark: tuple[int, int, int]) -> None:
+        writes, events, shown = mark
+        del self._changes.noted[shown:]
         for database, key, value in reversed(self._journal[writes:]):
             if value is None:
                 self._txn.delete(key, db=database)
@@ -85,6 +85,12 @@ class PlainTransaction(Transaction):
 
     def _counter(self, name: bytes) -> int:
         return Reader._counter(self, name)
+
+    def _plain_changed(self, table: Table[R], primary: bytes, old: R | None, new: R | None) -> None:
+        if table.identity:
+            self._plain_bump(IDENTITY_GENERATION)
+        if table.shown is not None:
+            self._look_different(table, primary, old, new)
 
     def _plain_index(self, index: Index[R], primary: bytes, old: R | None, new: R) -> None:
         before = index.entries(old, primary) if old is not None else set()
