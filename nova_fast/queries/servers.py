@@ -6,7 +6,7 @@ servers that match.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -114,6 +114,31 @@ def list_servers(
     if marker is not None:
         found = found[[server.id for server in found].index(marker.id) + 1 :]
     return found[:limit]
+
+
+def server_keys(
+    reader: Reader,
+    where: ServerFilter,
+    order: tuple[tuple[str, str], ...] = DEFAULT_ORDER,
+    limit: int = 1000,
+    marker: Server | None = None,
+) -> list[bytes]:
+    """The keys of a page of servers, as :func:`list_servers` gives it. Raises BadRequest.
+
+    PERF: without a filter, in the usual order, no record is read.
+    """
+    project_id = where.project_id
+    if order != DEFAULT_ORDER or where != ServerFilter(project_id=project_id):
+        primary = tables.SERVERS.primary
+        return [primary(server.id) for server in list_servers(reader, where, order, limit, marker)]
+    if project_id is None:
+        return reader.index_keys(tables.SERVERS_BY_CREATED, after=marker, limit=limit)
+    return reader.index_keys(tables.SERVERS_BY_PROJECT, project_id, after=marker, limit=limit)
+
+
+def servers_of(reader: Reader, keys: Sequence[bytes]) -> list[Server]:
+    """The servers with these keys, which are there."""
+    return reader.of_keys(tables.SERVERS, keys)
 
 
 def marked_server(reader: Reader, caller: Caller, marker: str, where: ServerFilter) -> Server:

@@ -43,7 +43,7 @@ class Shown(Generic[R]):
 
 
 class Changes:
-    """What one transaction changes of what servers show, in the order in which it does, so that it can be taken back."""
+    """What one transaction changes of what servers show, in its order, so that a part of it can be taken back."""
 
     __slots__ = ("noted",)
 

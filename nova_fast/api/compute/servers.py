@@ -1,4 +1,4 @@
-"""``/servers``: create, list, show, update, delete."""
+"""``/servers``: create, update, delete. Lists and what one server shows are in ``server_reads``."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ from msgspec import UNSET
 from nova_fast.api.compute import server_bodies as bodies
 from nova_fast.api.compute.face import face
 from nova_fast.api.compute.server_bodies import CreateServerBody, ServerFields, UpdateServerBody
-from nova_fast.api.compute.server_filters import LIST_QUERY, understand
 from nova_fast.api.compute.server_hints import group_of
 from nova_fast.api.compute.server_view import ServerView
-from nova_fast.api.framework.paging import clamp_limit, page
 from nova_fast.api.framework.request import Request
 from nova_fast.api.framework.route import Answer
 from nova_fast.model.commands.servers import CreateServers, DeleteServer, ServersCreated, UpdateServer
 from nova_fast.model.errors import BadRequest
-from nova_fast.model.servers import Server
-from nova_fast.queries import servers as queries
 
 _PASSWORD_CHARACTERS = string.ascii_letters + string.digits
 _PASSWORD_LENGTH = 12
@@ -143,42 +139,6 @@ def _check_devices(fields: ServerFields) -> None:
         )
         if not plain:
             raise BadRequest("Volumes are not available in this cloud yet.", field="block_device_mapping_v2")
-
-
-# ------------------------------------------------------------------------------------------------ read
-@face.route("GET", "/servers", errors=(400, 403), policy="reader", query=LIST_QUERY)
-async def list_brief(request: Request) -> dict[str, Any]:
-    """Ids, names and links."""
-    return _list(request, detail=False)
-
-
-@face.route("GET", "/servers/detail", errors=(400, 403), policy="reader", query=LIST_QUERY)
-async def list_detail(request: Request) -> dict[str, Any]:
-    """Whole servers."""
-    return _list(request, detail=True)
-
-
-def _list(request: Request, *, detail: bool) -> dict[str, Any]:
-    asked = understand(request)
-    limit = clamp_limit(request, asked.limit)
-    with request.snapshot() as snapshot:
-        marker = None
-        if asked.marker:
-            marker = queries.marked_server(snapshot, request.caller, asked.marker, asked.where)
-        found: list[Server] = []
-        if not asked.nothing and limit > 0:
-            found = queries.list_servers(snapshot, asked.where, asked.order, limit, marker)
-        view = ServerView(request, snapshot)
-        rows = [view.detail(server) if detail else view.brief(server) for server in found]
-    return {"servers": rows, **page(request, found, limit, "servers", lambda server: server.id)}
-
-
-@face.route("GET", "/servers/{server_id}", errors=(404,), policy="reader")
-async def show(request: Request, server_id: str) -> dict[str, Any]:
-    """One server."""
-    with request.snapshot() as snapshot:
-        server = queries.visible_server(snapshot, request.caller, server_id)
-        return {"server": ServerView(request, snapshot).detail(server, single=True)}
 
 
 # ------------------------------------------------------------------------------------------------ change

@@ -10,10 +10,10 @@ import time
 
 import msgspec
 
-from nova_fast.api.framework.request import Runtime
 from nova_fast.identity.grants import Grant, resolve, token_key
 from nova_fast.identity.tokens import TokenFacts, unseal
 from nova_fast.model.errors import Unauthorized
+from nova_fast.queries.reading import Reader
 
 #: PERF: entries of about 1 kB; a worker that sees more tokens than this in one generation forgets the oldest half.
 CACHE_SIZE = 8192
@@ -29,32 +29,30 @@ class Verified(msgspec.Struct, frozen=True):
 class Authenticator:
     """The token cache of one worker."""
 
-    __slots__ = ("_commit", "_entries", "_generation", "_runtime")
+    __slots__ = ("_commit", "_entries", "_generation")
 
-    def __init__(self, runtime: Runtime) -> None:
-        self._runtime = runtime
+    def __init__(self) -> None:
         self._entries: dict[bytes, Verified] = {}
         self._generation = -1
         self._commit = -1
 
-    def verify(self, token: bytes | None) -> Verified:
+    def verify(self, snapshot: Reader, token: bytes | None) -> Verified:
         """What a token grants now. Raises Unauthorized, without telling which check failed."""
         if not token:
             raise Unauthorized("The request you have made requires authentication.", code="no_token")
+        commit = snapshot.commit()
+        if commit != self._commit:  # PERF: nothing at all has changed since, so identity has not
+            self._commit = commit
+            generation = snapshot.identity_generation()
+            if generation != self._generation:
+                self._entries.clear()
+                self._generation = generation
         now_us = time.time_ns() // 1000
-        with self._runtime.store.snapshot() as snapshot:
-            commit = snapshot.commit()
-            if commit != self._commit:  # PERF: nothing at all has changed since, so identity has not
-                self._commit = commit
-                generation = snapshot.identity_generation()
-                if generation != self._generation:
-                    self._entries.clear()
-                    self._generation = generation
-            found = self._entries.get(token)
-            if found is None:
-                facts = unseal(token_key(snapshot), token.decode("latin-1"))
-                found = Verified(facts, resolve(snapshot, facts, now_us))
-                self._remember(token, found)
+        found = self._entries.get(token)
+        if found is None:
+            facts = unseal(token_key(snapshot), token.decode("latin-1"))
+            found = Verified(facts, resolve(snapshot, facts, now_us))
+            self._remember(token, found)
         if found.grant.expires_at_us <= now_us:
             raise Unauthorized("The request you have made requires authentication.", code="expired_token")
         return found

@@ -101,7 +101,7 @@ class FaceApp:
         write_problem(resp, status, self._face.errors.body(status, message, "", request_id))
         resp.set_headers(headers)
         versions = self._face.microversions
-        common_headers(resp, self._face, request_id, versions.minimum if versions is not None else None)
+        common_headers(resp, self._face, request_id, versions.minimum if versions is not None else 0)
         log_access(self._face.name, req.scope, status, 0.0, (request_id, "", "", ""))
 
 
@@ -134,7 +134,7 @@ class Application:
 
 def build(runtime: Runtime, faces: Iterable[tuple[int, Face]]) -> Application:
     """Make the application from faces and the ports they answer on."""
-    authenticator = Authenticator(runtime)
+    authenticator = Authenticator()
     return Application({port: FaceApp(runtime, authenticator, face) for port, face in faces})
 
 

@@ -6,6 +6,7 @@ Who asks (401), which microversion (400, 406), whose project (400), which route 
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import time
@@ -23,7 +24,7 @@ from nova_fast.api.framework.log import log_access, log_fault
 from nova_fast.api.framework.once import HEADER, answer_once
 from nova_fast.api.framework.policy import POLICIES
 from nova_fast.api.framework.query import QueryReader
-from nova_fast.api.framework.request import Request, Runtime
+from nova_fast.api.framework.request import NO_VERSION, Request, Runtime
 from nova_fast.api.framework.route import FIRST_VERSION, JSON, Answer, ByVersion, Face, Route
 from nova_fast.model.errors import BadRequest, Forbidden, NotFound, NovaFastError
 from nova_fast.model.identity import Caller
@@ -33,6 +34,7 @@ BODILESS = frozenset({"GET", "HEAD"})
 _encode = msgspec.json.Encoder().encode
 _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETER = re.compile(r"{(\w+)}")
+_TOKEN = b"x-auth-token"
 
 
 class _Entropy:
@@ -105,6 +107,10 @@ class Endpoint:
         self._repeatable = routes[0].method == "POST" and routes[0].policy != "none"
         self._public = all(route.policy == "none" for route in routes)
         assert self._public or all(route.policy != "none" for route in routes), "a path is public or it is not"
+        at_once = [not inspect.iscoroutinefunction(route.handler) for route in routes]
+        self._at_once = all(at_once)
+        assert self._at_once or not any(at_once), "the routes of a path and method wait, or none does"
+        assert not self._at_once or (routes[0].method in BODILESS and not self._public), "only reads are done at once"
         only = self._choices[0]
         bounded = only.route.since != FIRST_VERSION or only.route.until < 1 << 31
         self._only = only if len(self._choices) == 1 and not self._actions and not bounded else None
@@ -113,38 +119,54 @@ class Endpoint:
         """The Falcon responder. Raises nothing: whatever goes wrong becomes an answer."""
         started = time.perf_counter()
         request = Request(self._runtime, req.scope, req._asgi_headers, new_request_id())
-        version: int | None = 0
-        verified: Verified | None = None
         try:
-            version = None
-            if not self._public:
-                verified = self._authenticator.verify(request.headers.get(b"x-auth-token"))
-            version = self._negotiate(request)
-            if verified is not None:
-                self._identify(request, verified)
-            choice, raw = self._only, None
-            if choice is None:
-                choice, raw = await self._choose(request, req)
-            check = choice.check
-            if check is not None and not check(request.caller):
-                raise Forbidden("You are not authorized to perform the requested action.", code="policy")
-            if not choice.plain:
-                await self._read(request, req, choice, raw)
-            named = {name: params[place] for place, name in choice.names}
-            if self._repeatable and HEADER in request.headers:
-                answer = await answer_once(request, self._face, choice.handler, named)
+            if self._at_once:
+                self._answer_at_once(request, resp, params)
             else:
-                answer = await choice.handler(request, **named)
-            write_answer(resp, answer, choice.ok.at(version))
+                await self._answer(request, req, resp, params)
         except NovaFastError as error:
             write_error(resp, self._face, error, request)
         except Exception as error:  # noqa: BLE001 - the one place where what nobody foresaw becomes a 500
             log_fault("%s %s %s failed", request.request_id, request.method, request.scope["path"], error=error)
             write_fault(resp, self._face, request.request_id)
-        common_headers(resp, self._face, request.request_id, version)
-        self._log(request, verified, resp.status_code, (time.perf_counter() - started) * 1000)
+        common_headers(resp, self._face, request.request_id, request.version)
+        self._log(request, resp.status_code, (time.perf_counter() - started) * 1000)
 
-    def _log(self, request: Request, verified: Verified | None, status: int, ms: float) -> None:
+    def _answer_at_once(self, request: Request, resp: falcon.asgi.Response, params: dict[str, str]) -> None:
+        with self._runtime.store.snapshot() as snapshot:
+            self._identify(request, self._authenticator.verify(snapshot, request.headers.get(_TOKEN)))
+            choice = self._only or self._choose(request, None)
+            _check_policy(choice, request)
+            if choice.queries is not None:
+                request.query = choice.queries.at(request.version).read(request.scope["query_string"])
+            named = {name: params[place] for place, name in choice.names}
+            write_answer(resp, choice.handler(request, snapshot, **named), choice.ok.at(request.version))
+
+    async def _answer(
+        self, request: Request, req: falcon.asgi.Request, resp: falcon.asgi.Response, params: dict[str, str]
+    ) -> None:
+        if self._public:
+            request.version = self._negotiate(request)
+        else:
+            with self._runtime.store.snapshot() as snapshot:
+                verified = self._authenticator.verify(snapshot, request.headers.get(_TOKEN))
+            self._identify(request, verified)
+        choice, raw = self._only, None
+        if choice is None:
+            action, raw = await self._action(request, req)
+            choice = self._choose(request, action)
+        _check_policy(choice, request)
+        if not choice.plain:
+            await self._read(request, req, choice, raw)
+        named = {name: params[place] for place, name in choice.names}
+        if self._repeatable and HEADER in request.headers:
+            answer = await answer_once(request, self._face, choice.handler, named)
+        else:
+            answer = await choice.handler(request, **named)
+        write_answer(resp, answer, choice.ok.at(request.version))
+
+    def _log(self, request: Request, status: int, ms: float) -> None:
+        verified: Verified | None = getattr(request, "token", None)
         user_id, project_id = (verified.grant.user_id, verified.grant.project_id) if verified is not None else ("", "")
         who = (request.request_id, request.global_request_id, user_id, project_id)
         log_access(self._face.name, request.scope, status, ms, who)
@@ -158,11 +180,11 @@ class Endpoint:
         versions = self._face.microversions
         if versions is None:
             return 0
-        legacy = request.scope.get("nova_fast.legacy", False)
-        request.version = versions.minimum if legacy else versions.negotiate(request.headers)
-        return request.version
+        return versions.minimum if "nova_fast.legacy" in request.scope else versions.negotiate(request.headers)
 
     def _identify(self, request: Request, verified: Verified) -> None:
+        request.token = verified
+        request.version = self._negotiate(request)
         grant = verified.grant
         project = request.scope.get("nova_fast.project")
         if project and project != grant.project_id:
@@ -171,7 +193,6 @@ class Endpoint:
                 f"'{grant.project_id}'",
                 code="foreign_project",
             )
-        request.token = verified
         request.caller = Caller(
             user_id=grant.user_id,
             project_id=grant.project_id,
@@ -181,19 +202,22 @@ class Endpoint:
             request_id=request.request_id,
         )
 
-    async def _choose(self, request: Request, req: falcon.asgi.Request) -> tuple[Choice, msgspec.Raw | None]:
-        action: str | None = None
-        raw: msgspec.Raw | None = None
-        if self._actions:
-            media = tuple({media for choice in self._choices for media in choice.route.media})
-            request.media = bodies.check_media(req.content_type, media)
-            action, raw = bodies.decode_action(await self._whole_body(req))
-            if action not in self._actions:
-                raise BadRequest(f"There is no such action: {action[:80]}", code="unknown_action")
+    async def _action(self, request: Request, req: falcon.asgi.Request) -> tuple[str | None, msgspec.Raw | None]:
+        """The one key of an action's body and what is under it; None when no route of this path is an action."""
+        if not self._actions:
+            return None, None
+        media = tuple({media for choice in self._choices for media in choice.route.media})
+        request.media = bodies.check_media(req.content_type, media)
+        action, raw = bodies.decode_action(await self._whole_body(req))
+        if action not in self._actions:
+            raise BadRequest(f"There is no such action: {action[:80]}", code="unknown_action")
+        return action, raw
+
+    def _choose(self, request: Request, action: str | None) -> Choice:
         for choice in self._choices:
             route = choice.route
             if route.action == action and route.since <= request.version <= route.until:
-                return choice, raw
+                return choice
         raise NotFound("The resource could not be found.", code="version_gate")
 
     async def _read(self, request: Request, req: falcon.asgi.Request, choice: Choice, raw: msgspec.Raw | None) -> None:
@@ -219,6 +243,11 @@ class Endpoint:
 
     def _stream(self, req: falcon.asgi.Request) -> AsyncIterator[bytes]:
         return bodies.stream(req.stream, req.scope["nova_fast.incoming"], declared_length(req))
+
+
+def _check_policy(choice: Choice, request: Request) -> None:
+    if choice.check is not None and not choice.check(request.caller):
+        raise Forbidden("You are not authorized to perform the requested action.", code="policy")
 
 
 def declared_length(req: falcon.asgi.Request) -> int | None:
@@ -279,10 +308,10 @@ def write_problem(resp: falcon.asgi.Response, status: int, body: Any) -> None:
     resp.content_type = JSON
 
 
-def common_headers(resp: falcon.asgi.Response, face: Face, request_id: str, version: int | None) -> None:
+def common_headers(resp: falcon.asgi.Response, face: Face, request_id: str, version: int) -> None:
     """What every answer of a face carries: request ids, microversion, Vary."""
     headers = resp._headers  # PERF: set_headers() would check again what is in lower case and no cookie; 0.2 µs each
-    headers.update(face.version_headers(version))
+    headers.update(face.version_headers(None if version == NO_VERSION else version))
     headers["x-openstack-request-id"] = request_id
     if face.name == "compute":
         headers["x-compute-request-id"] = request_id

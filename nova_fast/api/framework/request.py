@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from nova_fast.api.framework.once import Once
 
 T = TypeVar("T")
+#: Before a request's microversion has been understood.
+NO_VERSION = -1
 _HOST = re.compile(rb"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
@@ -54,7 +56,7 @@ class Services:
 class Runtime:
     """What lives as long as the worker."""
 
-    __slots__ = ("_commit", "_facts", "commander", "config", "identity_url", "services", "store")
+    __slots__ = ("_commit", "_facts", "_kept", "commander", "config", "identity_url", "services", "store")
 
     def __init__(self, config: Config, store: Snapshots, commander: Commander, services: Services) -> None:
         self.config = config
@@ -64,6 +66,14 @@ class Runtime:
         self.identity_url = f"http://{config.public_host}:{config.api.identity_port}/v3"
         self._commit = -1
         self._facts: dict[str, dict[str, Any]] = {}
+        self._kept: dict[type, Any] = {}
+
+    def kept(self, kind: type[T]) -> T:
+        """The worker's one object of a class, made when it is first asked for: what outlives requests and commits."""
+        found: T | None = self._kept.get(kind)
+        if found is None:
+            found = self._kept[kind] = kind()
+        return found
 
     def facts(self, snapshot: Reader) -> dict[str, dict[str, Any]]:
         """What was read of the commit that a snapshot shows, by kind and id, to be read once; any commit empties it.
@@ -107,7 +117,7 @@ class Request:
         self.request_id = request_id
         self.method: str = scope["method"]
         self.global_request_id = ""
-        self.version = 0
+        self.version = NO_VERSION
         self.media = ""
         self.body: Any = None
         self.query: Any = None
@@ -171,6 +181,10 @@ class Request:
     def snapshot(self) -> AbstractContextManager[Reader]:
         """One consistent state to read from, as a context manager; never hold it across an await."""
         return self._runtime.store.snapshot()
+
+    def kept(self, kind: type[T]) -> T:
+        """The worker's one object of a class; see :meth:`Runtime.kept`."""
+        return self._runtime.kept(kind)
 
     def facts(self, snapshot: Reader, kind: str) -> dict[str, Any]:
         """What other requests have read of the same commit, by id; see :meth:`Runtime.facts`."""

@@ -1,0 +1,157 @@
+"""Answers about servers that a worker keeps, encoded, as long as nothing that they show has changed.
+
+Making the view of a server from its record, ports, host and the names of networks and groups costs as much as ten
+requests that find it made. So a worker keeps what it has made, in a *form*: for a microversion's keys, for admins or
+others, for the links of one base URL, single or in a list.
+
+SAFETY: an answer is never trusted by its age. The store says which servers look different since when
+(``state/shown.py``), in the commit that changed them, whatever command did; :meth:`Kept.follow` reads that up to the
+snapshot of the request before anything is taken, and drops what it names. What is kept is bounded in bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+
+from nova_fast.api.compute.server_view import ServerView, keys_number
+from nova_fast.api.framework.request import Request
+from nova_fast.model.servers import Server
+from nova_fast.queries import servers as queries
+from nova_fast.queries.reading import Reader
+
+#: Of all forms together, about 18,000 servers in detail; half of each form goes when it is full.
+BYTES_MAX = 32 << 20
+#: What an entry costs beside its bytes: two objects and its share of a table.
+ENTRY_BYTES = 200
+#: The base URL of a link is what the client says, so there may be any number of forms.
+FORMS_MAX = 32
+#: The forms of one view.
+BRIEF, DETAIL, SINGLE = range(3)
+
+_encode = msgspec.json.Encoder().encode
+Form = dict[bytes, bytes]
+
+
+class Kept:
+    """The answers that one worker keeps."""
+
+    def __init__(self) -> None:
+        self._forms: dict[tuple[Any, ...], Form] = {}
+        self._commit = -1
+        self._number = -1
+        self.size = 0  # bytes of all forms
+
+    def follow(self, snapshot: Reader) -> bool:
+        """Drop what looks different by now. Whether answers may be taken and put: not in an older state than before."""
+        commit = snapshot.commit()
+        if commit == self._commit:
+            return True
+        if commit < self._commit:
+            return False
+        changed = snapshot.shown_changes(self._number)
+        if changed is None:
+            self.forget()
+        else:
+            for form in self._forms.values():
+                for key in changed:
+                    dropped = form.pop(key, None)
+                    if dropped is not None:
+                        self.size -= len(dropped) + ENTRY_BYTES
+        self._number, behind = snapshot.shown_number()
+        self._commit = commit
+        return not behind
+
+    def form(self, name: tuple[Any, ...]) -> Form:
+        """What is kept in a form, by the servers' keys."""
+        form = self._forms.get(name)
+        if form is None:
+            if len(self._forms) >= FORMS_MAX:
+                self._drop(next(iter(self._forms)))
+            form = self._forms[name] = {}
+        return form
+
+    def put(self, form: Form, key: bytes, answer: bytes) -> None:
+        """Keep an answer that was made of the state that was followed last."""
+        form[key] = answer
+        self.size += len(answer) + ENTRY_BYTES
+        if self.size > BYTES_MAX:
+            self._halve()
+
+    def forget(self) -> None:
+        """Drop everything."""
+        self._forms.clear()
+        self.size = 0
+
+    def _halve(self) -> None:
+        for form in self._forms.values():
+            for key in list(islice(form, (len(form) + 1) // 2)):
+                self.size -= len(form.pop(key)) + ENTRY_BYTES
+
+    def _drop(self, name: tuple[Any, ...]) -> None:
+        form = self._forms.pop(name)
+        self.size -= sum(map(len, form.values())) + ENTRY_BYTES * len(form)
+
+
+class ServerAnswers:
+    """The views of servers for one request, encoded: kept ones, or made anew."""
+
+    def __init__(self, request: Request, snapshot: Reader) -> None:
+        self._request = request
+        self._snapshot = snapshot
+        self._kept = request.kept(Kept)
+        self._usable = self._kept.follow(snapshot)
+        self._view: ServerView | None = None
+
+    def single(self, server_id: str) -> bytes:
+        """The whole body for one server. Raises NotFound when the caller may not see it."""
+        form, caller = self._form(SINGLE), self._request.caller
+        key = server_id.encode(errors="surrogatepass") + b"\0"
+        kept = form.get(key)
+        if kept is not None:  # the server's project, a NUL, the answer
+            own = caller.project_id.encode() + b"\0"
+            if kept.startswith(own):
+                return kept[len(own) :]
+            if caller.is_admin:
+                return kept[kept.index(b"\0") + 1 :]
+        server = queries.visible_server(self._snapshot, caller, server_id)
+        answer = _encode({"server": self._fresh().detail(server, single=True)})
+        self._keep(form, key, server.project_id.encode() + b"\0" + answer)
+        return answer
+
+    def rows(self, kind: int, keys: Sequence[bytes]) -> list[bytes]:
+        """One row for each key, in order."""
+        form = self._form(kind)
+        rows = list(map(form.get, keys))
+        if None in rows:
+            places = [place for place, row in enumerate(rows) if row is None]
+            servers = queries.servers_of(self._snapshot, [keys[place] for place in places])
+            for place, server in zip(places, servers, strict=True):
+                rows[place] = self._row(form, kind, keys[place], server)
+        return rows  # type: ignore[return-value]  # none is missing now
+
+    def _row(self, form: Form, kind: int, key: bytes, server: Server) -> bytes:
+        view = self._fresh()
+        row = _encode(view.detail(server) if kind == DETAIL else view.brief(server))
+        self._keep(form, key, row)
+        return row
+
+    def _keep(self, form: Form, key: bytes, answer: bytes) -> None:
+        if self._usable:
+            self._kept.put(form, key, answer)
+
+    def _fresh(self) -> ServerView:
+        if self._view is None:
+            self._view = ServerView(self._request, self._snapshot)
+        return self._view
+
+    def _form(self, kind: int) -> Form:
+        if not self._usable:
+            return {}
+        request = self._request
+        return self._kept.form(
+            (kind, request.caller.is_admin, keys_number(request.version), request.base_url, request.project_prefix)
+        )
