@@ -36,6 +36,8 @@ from nova_fast.state.table import Index, Table, descending, encode_key
 
 #: Grows when a record can no longer be read by the release before it; a store from the future is refused.
 SCHEMA_VERSION = 1
+#: When a network or a security group with more ports is renamed, all servers count as changed.
+PORTS_LOOKED_AT = 1_000
 #: Of a project's id in an index key.
 PROJECT_CHARACTERS = 64
 
@@ -71,13 +73,23 @@ def _servers_on(reader: Reader, host: Host) -> Iterable[bytes]:
     return [bytes(key) for _, key in reader.raw(SERVERS_BY_HOST.name, encode_key((host.name,)))]
 
 
+def _servers_with_ports(reader: Reader, index: Index[Port], first: str) -> Iterable[bytes] | None:
+    ports = list(reader.scan_index(index, first, limit=PORTS_LOOKED_AT + 1))
+    if len(ports) > PORTS_LOOKED_AT:
+        return None
+    return [encode_key((port.device_id,)) for port in ports if port.device_id]
+
+
 _SERVER_SHOWN: Shown[Server] = Shown(lambda _, r: (encode_key((r.id,)),), lambda r: r)
 _USER_DATA_SHOWN: Shown[UserData] = Shown(lambda _, r: (encode_key((r.server_id,)),), lambda r: r)
 _PORT_SHOWN: Shown[Port] = Shown(lambda _, r: (encode_key((r.device_id,)),) if r.device_id else (), _port_parts)
 _HOST_SHOWN: Shown[Host] = Shown(_servers_on, lambda r: (r.zone, r.up, r.enabled, r.forced_down))
-# A new network or group has no ports, and one that has ports stays.
-_NETWORK_SHOWN: Shown[Network] = Shown(lambda *_: None, lambda r: r.name, when_new=False)
-_GROUP_SHOWN: Shown[SecurityGroup] = Shown(lambda *_: None, lambda r: r.name, when_new=False)
+_NETWORK_SHOWN: Shown[Network] = Shown(
+    lambda reader, r: _servers_with_ports(reader, PORTS_BY_NETWORK, r.id), lambda r: r.name
+)
+_GROUP_SHOWN: Shown[SecurityGroup] = Shown(
+    lambda reader, r: _servers_with_ports(reader, PORTS_BY_GROUP, r.id), lambda r: r.name
+)
 
 # ------------------------------------------------------------------------------------------------ compute
 FLAVORS = Table("flavors", Flavor, lambda r: (r.id,))

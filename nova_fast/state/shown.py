@@ -30,7 +30,6 @@ NUMBER_AND_TIME = b"shown"
 ROWS = 1024  # of the ring: some seconds of a cloud that boots as fast as it can
 KEYS_MAX = 4096  # of a row; more count as everything
 _BYTES = 8
-_BORN = b"\0"  # no key begins so
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +38,6 @@ class Shown(Generic[R]):
 
     who: Callable[[Reader, R], Iterable[bytes] | None]
     parts: Callable[[R], object]
-    when_new: bool = True  # a record that was not there before, or is no more, changes something
 
 
 class Changes:
@@ -48,41 +46,32 @@ class Changes:
     __slots__ = ("noted",)
 
     def __init__(self) -> None:
-        #: Keys; None = every server. A key with a mark before it is of a server that nobody has seen yet.
-        self.noted: list[bytes | None] = []
+        #: A key, and whether the server is new; without a key, every server.
+        self.noted: list[tuple[bytes | None, bool]] = []
 
     def born(self, key: bytes) -> None:
         """A server is new in this transaction, so nothing of it has been shown."""
-        self.noted.append(_BORN + key)
+        self.noted.append((key, True))
 
     def note(self, reader: Reader, shown: Shown[R], old: R | None, new: R | None) -> None:
         """A record was put or deleted."""
-        if old is not None and new is not None:
-            if shown.parts(old) == shown.parts(new):
-                return
-        elif not shown.when_new:
+        if old is not None and new is not None and shown.parts(old) == shown.parts(new):
             return
         for record in (old, new):
             keys = () if record is None else shown.who(reader, record)
-            self.noted += (None,) if keys is None else keys
+            self.noted += [(None, False)] if keys is None else [(key, False) for key in keys]
 
     def row(self) -> bytes | None:
         """The keys, each ends in a NUL; nothing = everything may have changed; None = nothing has."""
-        if not self.noted:
-            return None
-        keys = set[bytes]()
-        unseen = set[bytes]()
-        for key in self.noted:
+        seen: dict[bytes, bool] = {}  # by key: whether somebody may have an answer about it
+        for key, new in self.noted:
             if key is None:
                 return b""
-            if key[:1] != _BORN:
-                keys.add(key)
-            elif key[1:] not in keys:
-                unseen.add(key[1:])
-        keys -= unseen
+            seen.setdefault(key, not new)
+        keys = sorted(key for key, known in seen.items() if known)
         if len(keys) > KEYS_MAX:
             return b""
-        return b"".join(sorted(keys)) if keys else None
+        return b"".join(keys) if keys else None
 
 
 def pack(number: int, rest: bytes) -> bytes:

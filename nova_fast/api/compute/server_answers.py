@@ -61,9 +61,8 @@ class Kept:
                     dropped = form.pop(key, None)
                     if dropped is not None:
                         self.size -= len(dropped) + ENTRY_BYTES
-        self._number, behind = snapshot.shown_number()
-        self._commit = commit
-        return not behind
+        self._number, self._commit = snapshot.shown_number()[0], commit
+        return True
 
     def form(self, name: tuple[Any, ...]) -> Form:
         """What is kept in a form, by the servers' keys."""
