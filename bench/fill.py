@@ -13,10 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from nova_fast.commands.claims import take_host
 from nova_fast.commands.hosts import record_host_report
+from nova_fast.conductor.trim import trim
 from nova_fast.model.flavors import Flavor
-from nova_fast.model.hosts import HostResources
+from nova_fast.model.hosts import HostResources, HostUsage, claim_of
 from nova_fast.model.networks import AddressPool, FixedIp, Network, Port, Subnet
 from nova_fast.model.quotas import Usage
 from nova_fast.model.servers import ActionEvent, Server, ServerAction
@@ -28,6 +28,7 @@ from nova_fast.state.transaction import Transaction
 
 HOSTS_IN_ONE, SERVERS_IN_ONE = 2_000, 5_000  # transaction
 SERVERS_OF_NETWORK = 1_000
+EVENTS_KEPT = 5_000
 FLAVOR = Flavor(id="bench", name="bench", vcpus=2, ram_mib=4096, disk_gib=20)
 IMAGE_ID = "00000000-0000-4000-8000-00000000feed"
 RESOURCES = HostResources(
@@ -40,7 +41,7 @@ def fill(path: Path, hosts: int, servers: int, project_id: str, user_id: str) ->
     """Add hosts and servers to the store of a stopped cloud; the servers belong to one project for each thousand."""
     store = Store.open(path)
     try:
-        _in_parts(store, hosts, HOSTS_IN_ONE, _add_host)
+        _in_parts(store, hosts, HOSTS_IN_ONE, lambda tx, n: _add_host(tx, n, servers // hosts + (n < servers % hosts)))
         for first in range(0, servers, SERVERS_OF_NETWORK):
             owner = project_id if first == 0 else f"{first:032x}"
             count = min(SERVERS_OF_NETWORK, servers - first)
@@ -56,14 +57,25 @@ def _in_parts(store: Store, count: int, size: int, add: Callable[[Transaction, i
         with store.transaction(time.time_ns() // 1000) as tx:
             for number in range(first, min(first + size, count)):
                 add(tx, number)
+            while trim(tx, events_max=EVENTS_KEPT):  # as the conductor does
+                pass
 
 
 def host_name(number: int) -> str:
     return f"full{number:05d}"
 
 
-def _add_host(tx: Transaction, number: int) -> None:
-    record_host_report(tx, HostReport(host=host_name(number), zone=f"zone{number % 3}", resources=RESOURCES))
+def _add_host(tx: Transaction, number: int, servers: int) -> None:
+    """A host with what its servers will take of it: counted once, and not by each of them."""
+    name, claim = host_name(number), claim_of(FLAVOR)
+    record_host_report(tx, HostReport(host=name, zone=f"zone{number % 3}", resources=RESOURCES))
+    tx.put(
+        tables.HOST_USAGE,
+        HostUsage(
+            host=name, vcpus=servers * claim.vcpus, ram_mib=servers * claim.ram_mib, disk_gib=servers * claim.disk_gib,
+            servers=servers,
+        ),
+    )  # fmt: skip
 
 
 class _Network:
@@ -108,8 +120,8 @@ class _Network:
         tx.put(tables.USAGES, msgspec.structs.replace(used, **{n: getattr(used, n) + m for n, m in more.items()}))
 
     def add_server(self, tx: Transaction, number: int) -> None:
-        """A server that runs, with its port, claim and action."""
-        server = take_host(tx, self._server(tx, number), host_name(number % self._hosts))
+        """A server that runs on a host, with its port and action."""
+        server = self._server(tx, number)
         tx.put(tables.SERVERS, server)
         address = str(self._cidr[2 + number % SERVERS_OF_NETWORK])
         tx.put(
@@ -137,5 +149,6 @@ class _Network:
             project_id=self._project_id, user_id=self._user_id, name=f"full{number}", hostname=f"full{number}",
             created_at_us=tx.now_us + number, updated_at_us=tx.now_us, vm_state=VmState.ACTIVE, task_state=None,
             power_state=PowerState.RUNNING, flavor=FLAVOR, image_id=IMAGE_ID, image_properties={},
-            reservation_id="r-full", launched_at_us=tx.now_us, metadata={"role": "full"},
+            reservation_id="r-full", host=host_name(number % self._hosts), launched_at_us=tx.now_us,
+            metadata={"role": "full"},
         )  # fmt: skip

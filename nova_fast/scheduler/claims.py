@@ -10,12 +10,14 @@ the event then confirms it and counts nothing twice. A pending claim ends in one
 
 Time comes from outside: ``tick`` tells it, and a claim's age counts from the first tick after it was made.
 
-The same book knows who is where: the members of each server group on each host (pending ones count, so a batch keeps
-its own affinity), and which servers are busy. A server is busy from the choice until a ServerChanged event says that it
-is built; so its host's I/O operations are Nova's ``io_workload`` of what this cloud does to servers.
+The book is as small as what is under way. A confirmed claim is remembered until its server is built, so that whoever
+asks again hears the same host; and for as long as its server is of a group, because the members of each group on each
+host are known here (pending ones count, so a batch keeps its own affinity). What all others hold is part of the hosts'
+usage and nothing else: a Released event names what it gives back, and the store knows who is where. So a scheduler
+starts in a cloud of a million servers without reading one of them.
 
-Claims that were committed before the scheduler loaded its snapshot are part of the hosts' usage; unless ``load`` was
-told of them their servers are unknown here, and a Released event simply lowers the usage.
+The same book knows which servers are busy: from the choice until a ServerChanged event says that it is built; so a
+host's I/O operations are Nova's ``io_workload`` of what this cloud does to servers.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.events import Claimed, Released, ServerChanged
 from nova_fast.model.hosts import Claim, Host, HostUsage
 from nova_fast.model.tasks import PlacementRequest
+from nova_fast.queries.claims import Membership
 from nova_fast.scheduler.hosts import Hosts
 
 _BUSY_STATUS = "BUILD"
@@ -50,7 +53,8 @@ class Claims:
         self._hosts = hosts
         self._pending_timeout_s = pending_timeout_s
         self._pending: dict[str, Pending] = {}  # by server
-        self._confirmed: dict[str, dict[str, Claim]] = {}  # by server, then by host (two while a server moves)
+        # By server, then by host (two while a server moves). None: it was there before; the store knows of what size.
+        self._confirmed: dict[str, dict[str, Claim | None]] = {}
         self._busy: dict[str, str] = {}  # host by server
         self._group_of: dict[str, str] = {}  # by server
         self._members: dict[str, dict[str, set[str]]] = {}  # by group, then by host: its servers
@@ -63,17 +67,22 @@ class Claims:
     def load(
         self,
         hosts: Iterable[tuple[Host, HostUsage]],
-        committed: Iterable[Claimed],
+        committed: Iterable[Claimed] = (),
         aggregates: Iterable[Aggregate] = (),
         busy: Iterable[str] = (),
+        members: Iterable[Membership] = (),
     ) -> None:
-        """Start from a snapshot: hosts with their usage, the claims that are part of that usage, who is being built.
+        """Start from a snapshot: hosts with their usage, and what is to be remembered of what is part of that usage.
 
-        Pending claims survive, unless their host is gone or ``committed`` shows them to be in the usage already.
+        ``committed`` are the claims of those that are pending here or being built, ``busy`` are the latter. Pending
+        claims survive, unless their host is gone or ``committed`` shows them to be in the usage already.
         """
         self._hosts.load(hosts, aggregates)
         groups, self._group_of = self._group_of, {}
         self._confirmed, self._busy, self._members = {}, {}, {}
+        for group_id, host, server_id in members:
+            self._confirmed.setdefault(server_id, {})[host] = None
+            self._join(server_id, group_id, host)
         for event in committed:
             self._confirmed.setdefault(event.server_id, {})[event.host] = event.claim
             self._join(event.server_id, event.group_id, event.host)
@@ -90,8 +99,12 @@ class Claims:
                 self._set_busy(server_id, held.host)
 
     # ------------------------------------------------------------------ who is where
+    def remembers(self, server_id: str) -> bool:
+        """Whether it is known here which claims of a server are committed."""
+        return server_id in self._confirmed
+
     def hosts_of(self, server_id: str) -> set[str]:
-        """Where a server is, and where it will be."""
+        """Where a server is, as far as that is remembered here, and where it will be."""
         found = set(self._confirmed.get(server_id, ()))
         waiting = self._pending.get(server_id)
         if waiting is not None:
@@ -117,7 +130,7 @@ class Claims:
                 return waiting.host
             self.release(server_id)
         for host, claim in self._confirmed.get(server_id, {}).items():
-            if claim == request.claim and _may_stay(request, host):
+            if claim in (None, request.claim) and _may_stay(request, host):
                 return host
         return ""
 
@@ -161,8 +174,9 @@ class Claims:
             self._hosts.charge(event.host, event.claim)
             self.release(event.server_id)
             self._join(event.server_id, event.group_id, event.host)
-        # After a resize in place the old amount goes with a Released event of its own, which names it.
-        self._confirmed.setdefault(event.server_id, {})[event.host] = event.claim
+        if waiting is not None or event.group_id or event.server_id in self._confirmed:
+            # After a resize in place the old amount goes with a Released event of its own, which names it.
+            self._confirmed.setdefault(event.server_id, {})[event.host] = event.claim
 
     def give_back(self, event: Released) -> None:
         """A committed claim ended, or (without a host) a choice was given up before it was committed.
@@ -174,20 +188,22 @@ class Claims:
             return
         if event.host in self._hosts:
             self._hosts.refund(event.host, event.claim)
-        by_host = self._confirmed.get(event.server_id, {})
-        if by_host.get(event.host) == event.claim:
-            del by_host[event.host]
+        by_host = self._confirmed.get(event.server_id)
+        if by_host is None:
             self._leave(event.server_id, event.host)
-            if not by_host:
-                del self._confirmed[event.server_id]
+        elif event.host in by_host and by_host[event.host] in (None, event.claim):
+            self._forget(event.server_id, event.host)
 
     def follow(self, event: ServerChanged) -> None:
         """A server is busy, or no more."""
         if event.status == _BUSY_STATUS:
             if event.host and event.server_id not in self._busy:
                 self._set_busy(event.server_id, event.host)
-        elif event.server_id in self._busy and event.server_id not in self._pending:
-            self._hosts.busy(self._busy.pop(event.server_id), -1)
+        elif event.server_id not in self._pending:
+            if event.server_id in self._busy:
+                self._hosts.busy(self._busy.pop(event.server_id), -1)
+            if event.server_id not in self._group_of:
+                self._confirmed.pop(event.server_id, None)
 
     def forget_host(self, name: str) -> None:
         """A host is gone, and every claim on it."""
@@ -196,11 +212,9 @@ class Claims:
             del self._pending[server_id]
             self._leave(server_id, name)
         for server_id in [server_id for server_id, by_host in self._confirmed.items() if name in by_host]:
-            by_host = self._confirmed[server_id]
-            del by_host[name]
-            self._leave(server_id, name)
-            if not by_host:
-                del self._confirmed[server_id]
+            self._forget(server_id, name)
+        for server_id in [server_id for server_id, host in self._busy.items() if host == name]:
+            del self._busy[server_id]
 
     def tick(self, now_s: float) -> tuple[str, ...]:
         """Tell the time (any monotonic clock, seconds); returns the servers whose pending claim was given back."""
@@ -227,6 +241,14 @@ class Claims:
         if group_id:
             self._group_of[server_id] = group_id
             self._members.setdefault(group_id, {}).setdefault(host, set()).add(server_id)
+
+    def _forget(self, server_id: str, host: str) -> None:
+        """A server's claim on a host is over."""
+        by_host = self._confirmed[server_id]
+        del by_host[host]
+        if not by_host:
+            del self._confirmed[server_id]
+        self._leave(server_id, host)
 
     def _leave(self, server_id: str, host: str) -> None:
         """A server gave back a claim on a host; it may have another there."""

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Set
 from pathlib import Path
 
 from nova_fast.config import Config
-from nova_fast.daemon import run_daemon, settle_memory
+from nova_fast.daemon import run_daemon, settle_memory, without_collector
 from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError
 from nova_fast.model.events import Event
 from nova_fast.model.tasks import CountCapacity, Done, ReleaseClaims, SelectHosts, ServiceReport
-from nova_fast.queries.claims import fleet
+from nova_fast.queries.claims import fleet, hosts_of
 from nova_fast.queries.reading import OpenStore, open_when_made
 from nova_fast.scheduler.select import Scheduler
 
@@ -39,7 +39,7 @@ class Daemon:
         self._config = config
         self._open_store = open_store
         drawing = random.Random(edges.entropy(16))  # noqa: S311 - hosts are drawn, not keys
-        self._scheduler = Scheduler(config.scheduler, drawing)
+        self._scheduler = Scheduler(config.scheduler, drawing, residence=self._residence)
         self._peer = local_peer("scheduler", config, edges)
         self._store: OpenStore | None = None
 
@@ -69,12 +69,13 @@ class Daemon:
         return 0
 
     def _load(self) -> None:
-        """Read all hosts and claims from one snapshot, and follow the events behind it."""
+        """Read all hosts and what is under way from one snapshot, and follow the events behind it."""
         assert self._store is not None
-        with self._store.snapshot() as snapshot:
-            generation = snapshot.generation()
-            found = fleet(snapshot)
-        self._scheduler.load(*found)
+        with without_collector():
+            with self._store.snapshot() as snapshot:
+                generation = snapshot.generation()
+                found = fleet(snapshot, self._scheduler.claims.pending)
+            self._scheduler.load(*found)
         self._peer.subscribe(generation, self._follow, self._load)
 
     def _follow(self, _generation: int, event: Event) -> None:
@@ -83,6 +84,13 @@ class Daemon:
         except NovaFastError as error:
             log.error("the host table does not follow: %s; it is read anew", error)
             raise
+
+    def _residence(self, server_ids: Iterable[str]) -> Set[str]:
+        """Where servers are that were built long ago: hints name them."""
+        if self._store is None:
+            return frozenset()
+        with self._store.snapshot() as snapshot:
+            return hosts_of(snapshot, server_ids)
 
     def _select(self, message: SelectHosts, _call_id: bytes) -> Message:
         selection = self._scheduler.select(message)

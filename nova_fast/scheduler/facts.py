@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Hashable, Iterable, Mapping, Set
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -145,6 +145,22 @@ def facts_of(host: Host, aggregates: Iterable[Aggregate], isolated_hosts: Set[st
         vcpus_max=resources.vcpus if host.cpu_ratio > 1 else UNLIMITED,
         ram_mib_max=resources.ram_mib if host.ram_ratio > 1 else UNLIMITED,
         disk_gib_max=resources.disk_gib if host.disk_ratio > 1 else UNLIMITED,
+    )
+
+
+def facts_key(host: Host) -> Hashable:
+    """All that ``facts_of`` looks at of a host itself, but for its name; it costs a fraction of them.
+
+    Hosts that agree in it have the same facts, if they are in the same aggregates.
+    """
+    resources = host.resources
+    return (
+        (host.zone, host.traits, resources.traits, resources.supported_instances, resources.features),
+        (resources.hypervisor_type, resources.hypervisor_version, resources.architecture, resources.virt_type),
+        (host.cpu_ratio, resources.vcpus if host.cpu_ratio > 1 else 0),
+        (host.ram_ratio, resources.ram_mib if host.ram_ratio > 1 else 0),
+        (host.disk_ratio, resources.disk_gib if host.disk_ratio > 1 else 0),
+        *resources.cpu_info.items(),
     )
 
 

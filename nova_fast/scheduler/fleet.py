@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from nova_fast.scheduler.claims import Claims
 from nova_fast.scheduler.facts import Network, Offer
 from nova_fast.scheduler.hosts import Hosts
 
+#: Where servers are that have been built, as the store says; the scheduler itself remembers only what is under way.
+Residence = Callable[[Iterable[str]], Set[str]]
+
+
+def nowhere(_server_ids: Iterable[str]) -> Set[str]:
+    """The residence of servers where there is no store to ask."""
+    return frozenset()
+
 
 class KnownFleet:
-    """The hosts and the book of claims, as ``facts.Fleet`` asks them."""
+    """The hosts, the book of claims and where all others are, as ``facts.Fleet`` asks them."""
 
-    def __init__(self, hosts: Hosts, claims: Claims) -> None:
+    def __init__(self, hosts: Hosts, claims: Claims, residence: Residence = nowhere) -> None:
         self._hosts = hosts
         self._claims = claims
+        self._residence = residence
 
     def hosts_of(self, server_ids: Iterable[str]) -> set[str]:
         """The hosts on which any of these servers is, or will be."""
-        return {host for server_id in server_ids for host in self._claims.hosts_of(server_id)}
+        asked = tuple(server_ids)
+        found = {host for server_id in asked for host in self._claims.hosts_of(server_id)}
+        others = [server_id for server_id in asked if not self._claims.remembers(server_id)]
+        return found.union(self._residence(others)) if others else found
 
     def members(self, group_id: str) -> Mapping[str, int]:
         """How many servers of a group each host has."""

@@ -12,14 +12,14 @@ CPU's, as in Nova (``nova/scheduler/host_manager.py``: free_ram_mb, free_disk_mb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Hashable, Iterable, Iterator, Set
 
 from nova_fast._ext.fleet import HOST_ENABLED, HOST_UP, HostTable
 from nova_fast._ext.rows import HostRow
 from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.errors import InternalError
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of
-from nova_fast.scheduler.facts import HostFacts, HostState, Offer, facts_of
+from nova_fast.scheduler.facts import HostFacts, HostState, Offer, facts_key, facts_of
 from nova_fast.scheduler.profiles import Profiles
 
 COLUMN_MAX = 2**31 - 2  # largest amount the table keeps; a request for more fits nowhere
@@ -66,6 +66,7 @@ class Hosts:
         self._aggregates: dict[str, Aggregate] = {}
         self._aggregates_of: dict[str, set[str]] = {}  # by host
         self._isolated_hosts = isolated_hosts
+        self._plain_profiles: dict[Hashable, int] = {}  # of hosts in no aggregate, by ``facts_key``
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -233,10 +234,19 @@ class Hosts:
         self._write(known)
 
     def _profile(self, host: Host) -> int:
-        aggregates = [self._aggregates[one] for one in sorted(self._aggregates_of.get(host.name, ()))]
+        """Take the profile of a host. PERF: most are in no aggregate, and few of them differ."""
+        names = self._aggregates_of.get(host.name)
+        key = facts_key(host) if not names and host.name not in self._isolated_hosts else None
+        number = self._plain_profiles.get(key) if key is not None else None
+        if number is not None:
+            self.profiles.take_again(number)
+            return number
+        aggregates = [self._aggregates[one] for one in sorted(names or ())]
         facts = facts_of(host, aggregates, self._isolated_hosts)
         number = self.profiles.take(facts)
         self.table.set_version(number, facts.hypervisor_version)
+        if key is not None:
+            self._plain_profiles[key] = number
         return number
 
     def _note(self, aggregate: Aggregate) -> None:
@@ -295,34 +305,26 @@ class Hosts:
             flags |= HOST_UP
         if host.enabled:
             flags |= HOST_ENABLED
-        amounts = (
+        amounts = [
             total.ram_mib - known.ram_mib,
             total.vcpus - known.vcpus,
             total.disk_gib - known.disk_gib,
             resources.ram_mib - host.reserved_ram_mib - known.ram_mib,
             resources.disk_gib - host.reserved_disk_gib - known.disk_gib,
             host.reserved_vcpus + known.vcpus,
-        )
-        ram, vcpus, disk, ram_weight, disk_weight, vcpus_used = map(_column, amounts)
-        known.clipped = (ram, vcpus, disk, ram_weight, disk_weight, vcpus_used) != amounts
+        ]
+        known.clipped = max(amounts) > COLUMN_MAX or min(amounts) < -COLUMN_MAX
+        if known.clipped:
+            amounts = [_column(amount) for amount in amounts]
+        ram, vcpus, disk, ram_weight, disk_weight, vcpus_used = amounts
+        # PERF: in the order of HostRow; by name it takes longer, and there may be 100,000 hosts at once.
         self.table.put(
             known.row,
             HostRow(
-                ram_free=ram,
-                vcpus_free=vcpus,
-                disk_free=disk,
-                ram_weight=ram_weight,
-                cpu_total=resources.vcpus * host.cpu_ratio,
-                disk_weight=disk_weight,
-                io_ops=known.busy,
-                servers=known.servers,
-                vcpus_used=vcpus_used,
-                failed_builds=host.failed_builds,
-                pci_weight=PCI_WEIGHT,
-                profile=known.profile,
-                flags=flags,
+                ram, vcpus, disk, ram_weight, resources.vcpus * host.cpu_ratio, disk_weight, known.busy, known.servers,
+                vcpus_used, host.failed_builds, PCI_WEIGHT, known.profile, flags,
             ),
-        )
+        )  # fmt: skip
 
 
 def _column(amount: int) -> int:

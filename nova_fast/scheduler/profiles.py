@@ -47,6 +47,10 @@ class Profiles:
         self._hosts[number] += 1
         return number
 
+    def take_again(self, number: int) -> None:
+        """A host has the facts of a profile that is known."""
+        self._hosts[number] += 1
+
     def give_back(self, number: int) -> None:
         """A host that had this profile has another one, or is gone."""
         assert self._hosts[number] > 0, f"profile {number} has no host"

@@ -39,9 +39,10 @@ from nova_fast.model.tasks import (
     SelectHosts,
     Selection,
 )
+from nova_fast.queries.claims import Membership
 from nova_fast.scheduler.claims import Claims
 from nova_fast.scheduler.explain import Explainer
-from nova_fast.scheduler.fleet import KnownFleet
+from nova_fast.scheduler.fleet import KnownFleet, Residence, nowhere
 from nova_fast.scheduler.hosts import Hosts
 from nova_fast.scheduler.lowering import Pipeline
 from nova_fast.scheduler.policies import POLICIES, Draw
@@ -57,7 +58,12 @@ class Scheduler:
     """All hosts, all claims, and the policy that chooses."""
 
     def __init__(
-        self, config: SchedulerConfig, rng: random.Random, *, pending_timeout_s: float = PENDING_TIMEOUT_S
+        self,
+        config: SchedulerConfig,
+        rng: random.Random,
+        *,
+        residence: Residence = nowhere,
+        pending_timeout_s: float = PENDING_TIMEOUT_S,
     ) -> None:
         """Raises BadRequest, with the option named, for a policy, a filter or a multiplier that cannot be used."""
         if config.policy not in POLICIES:
@@ -72,7 +78,7 @@ class Scheduler:
         self._in_one_call &= not config.shuffle_best_same_weighed_hosts
         self.hosts = Hosts(frozenset(config.isolated_hosts))
         self.claims = Claims(self.hosts, pending_timeout_s)
-        self.fleet = KnownFleet(self.hosts, self.claims)
+        self.fleet = KnownFleet(self.hosts, self.claims, residence)
         self.searches = Searches(Pipeline(config), self.hosts, self.fleet)
         self._draw = Draw(
             random=rng,
@@ -89,9 +95,10 @@ class Scheduler:
         committed: Iterable[Claimed] = (),
         aggregates: Iterable[Aggregate] = (),
         busy: Iterable[str] = (),
+        members: Iterable[Membership] = (),
     ) -> None:
-        """Start from a snapshot; ``committed`` names the claims that its usage includes, as far as they are known."""
-        self.claims.load(hosts, committed, aggregates, busy)
+        """Start from a snapshot: hosts with all that is taken of them, and what ``Claims.load`` wants to remember."""
+        self.claims.load(hosts, committed, aggregates, busy, members)
 
     def apply(self, event: Event) -> None:
         """Follow what was committed, in the order of the stream.

@@ -52,6 +52,11 @@ def _encode_number(part: int) -> bytes:
     return (part + _BIAS).to_bytes(_INT_BYTES, "big")
 
 
+def text_parts(key: bytes) -> list[str]:
+    """The parts of a key all of whose parts are text."""
+    return key.decode().split("\0")[:-1]
+
+
 def descending(at_us: int) -> int:
     """A number that sorts the other way round: newest first."""
     return -at_us

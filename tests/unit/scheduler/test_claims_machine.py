@@ -8,6 +8,7 @@ reference scheduler.
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hypothesis import settings
@@ -28,6 +29,7 @@ from nova_fast.model.events import (
 )
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity
 from nova_fast.model.tasks import GroupRule, Placement, PlacementRequest, ReleaseClaims, SelectHosts
+from nova_fast.queries.claims import Membership
 from nova_fast.scheduler.facts import HostState, facts_of
 from nova_fast.scheduler.select import Scheduler
 
@@ -47,7 +49,13 @@ METADATA = st.dictionaries(
     max_size=3,
 )
 OPTIONS = SchedulerConfig(
-    enabled_filters=(*SchedulerConfig().enabled_filters, "NumInstancesFilter", "AggregateInstanceExtraSpecsFilter"),
+    enabled_filters=(
+        *SchedulerConfig().enabled_filters,
+        "NumInstancesFilter",
+        "AggregateInstanceExtraSpecsFilter",
+        "SameHostFilter",
+        "DifferentHostFilter",
+    ),
     max_instances_per_host=4,
 )
 TIMEOUT_S = 60.0
@@ -62,12 +70,13 @@ class Taken:
     busy: bool = True
     group: str = ""
     since_s: float | None = None
+    remembered: bool = True  # by the scheduler: until it is built, or as long as it is of a group
 
 
 class ClaimsMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.scheduler = Scheduler(OPTIONS, random.Random(1), pending_timeout_s=TIMEOUT_S)
+        self.scheduler = Scheduler(OPTIONS, random.Random(1), residence=self.residence, pending_timeout_s=TIMEOUT_S)
         self.hosts: dict[str, Host] = {}
         self.aggregates: dict[str, Aggregate] = {}
         self.taken: list[Taken] = []
@@ -130,14 +139,27 @@ class ClaimsMachine(RuleBasedStateMachine):
         group=st.sampled_from([None, None, *GROUPS]),
         kind=st.sampled_from([None, None, None, "2"]),
         count=st.integers(1, 4),
+        near=st.sampled_from(["", "", "same_host", "different_host"]),
+        data=st.data(),
     )
     def choose(
-        self, claim: Claim, zone: str, excluded: set[str], group: GroupRule | None, kind: str | None, count: int
+        self,
+        claim: Claim,
+        zone: str,
+        excluded: set[str],
+        group: GroupRule | None,
+        kind: str | None,
+        count: int,
+        near: str,
+        data: st.DataObject,
     ) -> None:
         """One server or several alike: each is where the reference puts it, given those before it."""
         server_ids = [f"server{self.asked + number}" for number in range(1, count + 1)]
         self.asked += count
         wishes = {"zone": zone, "excluded_hosts": tuple(excluded), "group": group}
+        if near and self.taken:
+            others = data.draw(st.lists(st.sampled_from(self.taken), min_size=1, max_size=2))
+            wishes["hints"] = {near: [other.server_id for other in others]}
         extra_specs = {} if kind is None else {"kind": kind}
         request = ask(server_ids[0], claim, alike=tuple(server_ids[1:]), extra_specs=extra_specs, **wishes)
         placements = self.scheduler.select(SelectHosts(requests=(request,))).placements
@@ -160,6 +182,8 @@ class ClaimsMachine(RuleBasedStateMachine):
     def ask_again(self, data: st.DataObject) -> None:
         taken = data.draw(st.sampled_from(self.taken))
         request = ask(taken.server_id, taken.claim)
+        if not taken.remembered:
+            return  # nobody asks for a server that is built
         if not taken.pending or self.keeps(taken.host):
             assert self.select(request).host == taken.host
             return
@@ -191,7 +215,7 @@ class ClaimsMachine(RuleBasedStateMachine):
     def foreign_claim(self, data: st.DataObject, claim: Claim) -> None:
         self.asked += 1
         name = data.draw(st.sampled_from(sorted(self.hosts)))
-        self.taken.append(Taken(f"server{self.asked}", name, claim, pending=False, busy=False))
+        self.taken.append(Taken(f"server{self.asked}", name, claim, pending=False, busy=False, remembered=False))
         self.scheduler.apply(claimed(self.taken[-1]))
 
     @precondition(lambda self: any(not taken.pending for taken in self.taken))
@@ -199,6 +223,7 @@ class ClaimsMachine(RuleBasedStateMachine):
     def server_changes(self, data: st.DataObject, status: str) -> None:
         taken = data.draw(st.sampled_from([taken for taken in self.taken if not taken.pending]))
         taken.busy = status == "BUILD"
+        taken.remembered &= taken.busy or bool(taken.group)
         self.scheduler.apply(
             ServerChanged(server_id=taken.server_id, project_id="p", status=status, task_state=None, host=taken.host)
         )
@@ -231,15 +256,22 @@ class ClaimsMachine(RuleBasedStateMachine):
 
     @rule(told=st.booleans())
     def load_again(self, told: bool) -> None:
-        """A new snapshot: what is committed is in its usage, what is pending stays."""
+        """A new snapshot: what is committed is in its usage, what is pending stays.
+
+        It tells of those that are being built and of the members of groups. An empty ``told`` is a scheduler that knows
+        of nobody: the releases of all that was committed can follow all the same.
+        """
         committed = [taken for taken in self.taken if not taken.pending]
         self.scheduler.load(
             [(host, self.usage(host.name, committed)) for host in self.hosts.values()],
-            [claimed(one) for one in committed] if told else (),
+            [claimed(one) for one in committed if one.busy] if told else (),
             self.aggregates.values(),
-            [one.server_id for one in committed if one.busy],
+            [one.server_id for one in committed if one.busy] if told else (),
+            [Membership(one.group, one.host, one.server_id) for one in committed if one.group] if told else (),
         )
-        if not told:  # their servers are unknown from now on: only their release can follow
+        for one in committed:
+            one.remembered = one.busy or bool(one.group)
+        if not told:
             for one in committed:
                 self.taken.remove(one)
                 self.scheduler.apply(Released(server_id=one.server_id, host=one.host, claim=one.claim))
@@ -262,6 +294,10 @@ class ClaimsMachine(RuleBasedStateMachine):
             own = [taken.host for taken in self.taken if taken.group == group.id]
             assert self.scheduler.claims.members(group.id) == {host: own.count(host) for host in own}
         assert self.scheduler.claims.pending == {one.server_id: one.host for one in self.taken if one.pending}
+
+    def residence(self, server_ids: Iterable[str]) -> set[str]:
+        """What the store knows: the servers whose claim is committed."""
+        return {taken.host for taken in self.taken if taken.server_id in set(server_ids) and not taken.pending}
 
     def select(self, request: object) -> Placement:
         (placement,) = self.scheduler.select(SelectHosts(requests=(request,))).placements  # type: ignore[arg-type]
