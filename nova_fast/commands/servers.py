@@ -103,13 +103,6 @@ def act_on_server(tx: Transaction, request: ActOnServer) -> Accepted:
     rule = ACTION_RULES[(request.action, request.hard)]
     if not _allowed(server, rule, request.hard):
         raise _wrong_state(server, request.action)
-    if server.task_state is None and tx.get(tables.WORKFLOWS, server.id) is not None:
-        # The answer of what was under way came in this very transaction, at whose end it is over.
-        raise Conflict(
-            f"Cannot '{request.action}' instance {server.id} while another action is ending",
-            code="instance_invalid_state",
-            hint="try again",
-        )
     if not server.host or not server.launched_at_us:
         raise Conflict(
             f"Cannot '{request.action}' instance {server.id}, which was never built.",

@@ -38,35 +38,49 @@ _STEPS_MAX = 64  # of one workflow in one transaction: more is a loop that does 
 _BEHIND_IDS = "~"  # ids are hexadecimal digits
 _NOTHING = Claim(vcpus=0, ram_mib=0, disk_gib=0)
 
+#: The task a workflow waits for now, how it goes on, and its server.
+_Moved = tuple[Task | None, Workflow, Server]
+
 
 class Engine:
     """Moves workflows on in one transaction and remembers which tasks were asked."""
 
     def __init__(self, task_timeout_s: float) -> None:
         self._task_timeout_s = task_timeout_s
+        self._asked_in: Transaction | None = None
+        self._asked: list[Task] = []  # in that transaction
 
     def advance_ready(self, tx: Transaction) -> list[Task]:
-        """Move on every workflow that waits for nothing; returns the tasks to send after the commit."""
-        tasks: list[Task] = []
+        """Move on every workflow that waits for nothing.
+
+        The last thing to do in a transaction; returns the tasks that were asked in it, to send after the commit.
+        """
+        self._begin(tx)
         for workflow in list(tx.scan_index(tables.WORKFLOWS_READY)):
 
             def move(workflow: Workflow = workflow) -> None:
-                task = self._run(tx, workflow)
-                if task is not None:
-                    tasks.append(task)
+                server = tx.get(tables.SERVERS, workflow.server_id)
+                assert server is not None, f"a workflow of {workflow.server_id}, which is gone"
+                self._run(tx, workflow, server, server)
 
-            _contained(tx, workflow.server_id, move)
-        return tasks
+            self._contained(tx, workflow.server_id, move)
+        asked, self._asked, self._asked_in = self._asked, [], None
+        return asked
 
     def take_answer(self, tx: Transaction, task_id: str, answer: Message) -> None:
-        """Record the answer to a task. One that is no longer waited for changes nothing."""
+        """Record the answer to a task and move its workflow on. One that is waited for no more changes nothing."""
         found = _waiting(tx, task_id)
         if found is None:
             if isinstance(answer, Placement) and answer.host:
                 _no_choice(tx, answer.server_id)
             return
         workflow, server, step = found
-        _contained(tx, server.id, lambda: _answered(tx, workflow, server, step, answer))
+
+        def move() -> None:
+            self._run(tx, *_answered(tx, workflow, server, step, answer), server)
+
+        self._begin(tx)
+        self._contained(tx, server.id, move)
 
     def take_failure(self, tx: Transaction, task_id: str, failure: Failure) -> None:
         """Record that a task failed or its deadline passed.
@@ -77,7 +91,12 @@ class Engine:
         if found is None:
             return
         workflow, server, step = found
-        _contained(tx, server.id, lambda: _failed(tx, workflow, server, step, failure))
+
+        def move() -> None:
+            self._run(tx, *_failed(tx, workflow, server, step, failure), server)
+
+        self._begin(tx)
+        self._contained(tx, server.id, move)
 
     def host_down(self, tx: Transaction, host: str) -> None:
         """End the tasks that a host which is down is not waited for: it cleans up by itself when it is back."""
@@ -117,68 +136,76 @@ class Engine:
         return len(late)
 
     # ------------------------------------------------------------------ one workflow
-    def _run(self, tx: Transaction, workflow: Workflow) -> Task | None:
-        """Move one workflow on until it waits or ends."""
+    def _begin(self, tx: Transaction) -> None:
+        """What was asked in a transaction that came to nothing was never asked."""
+        if self._asked_in is not tx:
+            self._asked_in, self._asked = tx, []
+
+    def _run(self, tx: Transaction, workflow: Workflow, server: Server, stored: Server) -> None:
+        """Move one workflow on until it waits or ends.
+
+        PERF: workflow and server are written where it stops, not at each step: what begins and ends in one transaction
+        nobody can see. ``stored`` is the server as the store has it.
+        """
         recipe = RECIPES[workflow.kind]
         for _ in range(_STEPS_MAX):
-            server = tx.get(tables.SERVERS, workflow.server_id)
-            assert server is not None, f"a workflow of {workflow.server_id}, which is gone"
             following: Workflow | None
             task: Task | None = None
-            if workflow.direction is Direction.UNWIND and workflow.step == len(recipe.steps):
-                # The last step was answered and a delete came, both in this transaction: all steps are to be undone.
-                workflow = msgspec.structs.replace(workflow, step=workflow.step - 1)
             if workflow.direction is Direction.UNWIND and workflow.step < 0:
-                following = _over(tx, recipe, server, workflow)
+                following, server = _over(tx, recipe, _saved(tx, server, stored), workflow)
+                stored = server
             elif workflow.direction is Direction.UNWIND:
-                task, following = self._undo(tx, recipe.steps[workflow.step], server, workflow)
+                task, following, server = self._undo(tx, recipe.steps[workflow.step], server, workflow)
             elif workflow.step >= len(recipe.steps):
-                recipe.ended(tx, server, workflow)
+                left = recipe.ended(tx, server, workflow)
+                if left is not None:
+                    _saved(tx, left, stored)
                 following = None
             else:
-                task, following = self._do(tx, recipe.steps[workflow.step], server, workflow)
+                task, following, server = self._do(tx, recipe.steps[workflow.step], server, workflow)
             if task is not None:
-                return task
+                _saved(tx, server, stored)
+                self._asked.append(task)
+                return
             if following is None:
                 tx.delete(tables.WORKFLOWS, workflow.server_id)
-                return None
-            tx.put(tables.WORKFLOWS, following)
+                return
             recipe, workflow = RECIPES[following.kind], following
         raise AssertionError(f"the workflow {workflow.kind} of {workflow.server_id} does not end")
 
-    def _do(self, tx: Transaction, step: Step, server: Server, workflow: Workflow) -> tuple[Task | None, Workflow]:
+    def _do(self, tx: Transaction, step: Step, server: Server, workflow: Workflow) -> _Moved:
         mark = tx.savepoint()
         try:
-            server = step.begin(tx, server, workflow)
+            begun = step.begin(tx, server, workflow)
             task = None
-            if step.host_finds_out and host_down(tx, server):
-                note_stray(tx, server.host)
+            if step.host_finds_out and host_down(tx, begun):
+                note_stray(tx, begun.host)
             else:
-                task = self._ask(tx, workflow, server, _Question(step.name, step.peer, step.message, step.timeout_s))
+                task = self._ask(tx, workflow, begun, _Question(step.name, step.peer, step.message, step.timeout_s))
             if task is None:
-                step.finish(tx, server, workflow)
+                begun = step.finish(tx, begun, workflow)
         except NovaFastError as error:
             tx.rollback(mark)
-            return None, _unwinding(workflow, error.failure(), server)
-        return task, msgspec.structs.replace(workflow, step=workflow.step + 1)
+            return None, _unwinding(workflow, error.failure(), server), server
+        return task, msgspec.structs.replace(workflow, step=workflow.step + 1), begun
 
-    def _undo(self, tx: Transaction, step: Step, server: Server, workflow: Workflow) -> tuple[Task | None, Workflow]:
+    def _undo(self, tx: Transaction, step: Step, server: Server, workflow: Workflow) -> _Moved:
         if not host_down(tx, server):
             question = _Question(step.name, step.undo_peer, step.undo_message, step.timeout_s)
             task = self._ask(tx, workflow, server, question)
             if task is not None:
-                return task, workflow
+                return task, workflow, server
         elif step.undo_message is not None:
             note_stray(tx, server.host)
-        step.undo(tx, server, workflow)
-        return None, msgspec.structs.replace(workflow, step=workflow.step - 1)
+        server = step.undo(tx, server, workflow)
+        return None, msgspec.structs.replace(workflow, step=workflow.step - 1), server
 
     def _ask(self, tx: Transaction, workflow: Workflow, server: Server, question: _Question) -> Task | None:
         peer = question.peer(tx, server, workflow) if question.message is not None else None
         if peer is None:
             return None
         timeout_s = question.timeout_s or self._task_timeout_s
-        wanted = tx.get(tables.HOST_NETWORKS, server.host) if server.host else None
+        wanted = tx.get(tables.HOST_NETWORKS, server.host) if peer.startswith("network@") else None
         task = Task(
             id=tx.new_hex(),
             server_id=server.id,
@@ -190,6 +217,19 @@ class Engine:
         tx.put(tables.TASKS, task)
         tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, task_id=task.id))
         return task
+
+    def _contained(self, tx: Transaction, server_id: str, move: Callable[[], None]) -> None:
+        """Move a workflow; a defect must not stop the others, nor leave a server in between."""
+        mark, asked = tx.savepoint(), len(self._asked)
+        try:
+            move()
+        except WriteFailed:
+            raise  # the transaction itself is lost
+        except Exception:
+            log.exception("the workflow of %s failed in a way nobody foresaw", server_id)
+            tx.rollback(mark)
+            del self._asked[asked:]
+            _give_up(tx, server_id)
 
 
 class _Question(msgspec.Struct, frozen=True):
@@ -222,47 +262,56 @@ def _waiting(reader: Reader, task_id: str) -> tuple[Workflow, Server, Step] | No
     return workflow, server, RECIPES[workflow.kind].steps[workflow.step]
 
 
-def _answered(tx: Transaction, workflow: Workflow, server: Server, step: Step, answer: Message) -> None:
+def _answered(
+    tx: Transaction, workflow: Workflow, server: Server, step: Step, answer: Message
+) -> tuple[Workflow, Server]:
+    """The workflow and its server behind the answer."""
     tx.delete(tables.TASKS, workflow.task_id)
     workflow = msgspec.structs.replace(workflow, task_id="")
     if workflow.direction is Direction.UNWIND:
-        _undone(tx, workflow, server, step)
-        return
+        return _undone(tx, workflow, server, step)
     mark = tx.savepoint()
     try:
-        step.done(tx, server, workflow, answer)
+        changed = step.done(tx, server, workflow, answer)
     except NovaFastError as error:
         tx.rollback(mark)
-        tx.put(tables.WORKFLOWS, _unwinding(workflow, error.failure(), server))
-    else:
-        tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, step=workflow.step + 1))
+        return _unwinding(workflow, error.failure(), server), server
+    return msgspec.structs.replace(workflow, step=workflow.step + 1), changed
 
 
-def _failed(tx: Transaction, workflow: Workflow, server: Server, step: Step, failure: Failure) -> None:
+def _failed(
+    tx: Transaction, workflow: Workflow, server: Server, step: Step, failure: Failure
+) -> tuple[Workflow, Server]:
+    """The workflow and its server behind the failure of a task."""
     tx.delete(tables.TASKS, workflow.task_id)
     workflow = msgspec.structs.replace(workflow, task_id="")
     if workflow.direction is Direction.UNWIND:
         note_stray(tx, server.host)
-        _undone(tx, workflow, server, step)
-    elif step.host_finds_out:
+        return _undone(tx, workflow, server, step)
+    if step.host_finds_out:
         note_stray(tx, server.host)
         log.warning("%s did not do %s of %s: %s", server.host, step.name, server.id, failure.message)
-        tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, step=workflow.step + 1))
-    else:
-        tx.put(tables.WORKFLOWS, _unwinding(workflow, failure, server))
+        return msgspec.structs.replace(workflow, step=workflow.step + 1), server
+    return _unwinding(workflow, failure, server), server
 
 
-def _undone(tx: Transaction, workflow: Workflow, server: Server, step: Step) -> None:
-    step.undo(tx, server, workflow)
-    tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, step=workflow.step - 1))
+def _undone(tx: Transaction, workflow: Workflow, server: Server, step: Step) -> tuple[Workflow, Server]:
+    return msgspec.structs.replace(workflow, step=workflow.step - 1), step.undo(tx, server, workflow)
 
 
-def _over(tx: Transaction, recipe: Recipe, server: Server, workflow: Workflow) -> Workflow | None:
+def _saved(tx: Transaction, server: Server, stored: Server) -> Server:
+    """Write a server that has been changed."""
+    return server if server is stored else save_server(tx, server)
+
+
+def _over(tx: Transaction, recipe: Recipe, server: Server, workflow: Workflow) -> tuple[Workflow | None, Server]:
+    """What follows when all is undone, and the server, which is as the store has it before and after."""
     assert workflow.failure is not None, "a workflow unwinds for a reason"
     again = recipe.failed(tx, server, workflow, workflow.failure)
+    server = tx.need(tables.SERVERS, server.id, "Instance")
     if again is not None or not workflow.then:
-        return again
-    return Workflow(
+        return again, server
+    following = Workflow(
         server_id=workflow.server_id,
         kind=workflow.then,
         step=0,
@@ -271,6 +320,7 @@ def _over(tx: Transaction, recipe: Recipe, server: Server, workflow: Workflow) -
         started_at_us=tx.now_us,
         action=Action.DELETE,
     )
+    return following, server
 
 
 def _unwinding(workflow: Workflow, failure: Failure, server: Server) -> Workflow:
@@ -281,19 +331,6 @@ def _unwinding(workflow: Workflow, failure: Failure, server: Server) -> Workflow
 
 
 # ---------------------------------------------------------------------- defects
-def _contained(tx: Transaction, server_id: str, move: Callable[[], None]) -> None:
-    """Move a workflow; a defect must not stop the others, nor leave a server in between."""
-    mark = tx.savepoint()
-    try:
-        move()
-    except WriteFailed:
-        raise  # the transaction itself is lost
-    except Exception:
-        log.exception("the workflow of %s failed in a way nobody foresaw", server_id)
-        tx.rollback(mark)
-        _give_up(tx, server_id)
-
-
 def _give_up(tx: Transaction, server_id: str) -> None:
     """The server ends in ERROR with what it holds, to be deleted."""
     workflow = tx.get(tables.WORKFLOWS, server_id)

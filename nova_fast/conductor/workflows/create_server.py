@@ -23,7 +23,7 @@ from nova_fast.commands.hosts import record_build
 from nova_fast.commands.ports import activate_ports, bind_ports, release_ports, unbind_ports
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action
-from nova_fast.conductor.workflows.recipe import Recipe, Step, compute_of, fault_of, network_of
+from nova_fast.conductor.workflows.recipe import Recipe, Step, compute_of, fault_of, network_of, showing
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Conflict, Failure, Kind
 from nova_fast.model.events import Released
@@ -73,15 +73,11 @@ def placement_request(reader: Reader, server: Server, workflow: Workflow) -> Pla
     )
 
 
-def _begin_schedule(tx: Transaction, server: Server, _workflow: Workflow) -> Server:
-    return save_server(tx, server, task_state=TaskState.SCHEDULING)
-
-
 def _scheduled(tx: Transaction, server: Server, workflow: Workflow, answer: Message) -> Server:
     assert isinstance(answer, Placement)
     if not answer.host:
         raise Conflict(no_valid_host(answer), code="no_valid_host")
-    server = save_server(tx, take_host(tx, server, answer.host))
+    server = take_host(tx, server, answer.host)
     record_decision(tx, server, answer, workflow.excluded_hosts)
     bind_ports(tx, server.id, answer.host)
     return server
@@ -104,19 +100,11 @@ def _unschedule(tx: Transaction, server: Server, _workflow: Workflow) -> Server:
         tx.emit(Released(server_id=server.id, host="", claim=claim_of(server.flavor)))
         return server
     unbind_ports(tx, server.id)
-    return save_server(tx, leave_host(tx, server))
-
-
-def _begin_network(tx: Transaction, server: Server, _workflow: Workflow) -> Server:
-    return save_server(tx, server, task_state=TaskState.NETWORKING)
+    return leave_host(tx, server)
 
 
 def _wanted_networks(reader: Reader, server: Server, _workflow: Workflow) -> ApplyNetworks:
     return wanted_networks(reader, server.host)
-
-
-def _begin_spawn(tx: Transaction, server: Server, _workflow: Workflow) -> Server:
-    return save_server(tx, server, task_state=TaskState.SPAWNING)
 
 
 def _spawn(reader: Reader, server: Server, workflow: Workflow) -> SpawnGuest:
@@ -128,8 +116,7 @@ def _spawned(tx: Transaction, server: Server, workflow: Workflow, answer: Messag
     now = newest_state(workflow, answer)
     activate_ports(tx, server.id)
     record_build(tx, server.host, done=True)
-    return save_server(
-        tx,
+    return msgspec.structs.replace(
         server,
         vm_state=settled_state(VmState.ACTIVE, now.power_state),
         task_state=None,
@@ -219,16 +206,16 @@ CREATE_SERVER = Recipe(
     steps=(
         Step(
             name="schedule",
-            begin=_begin_schedule,
+            begin=showing(TaskState.SCHEDULING),
             peer=_scheduler,
             message=_placement_request,
             done=_scheduled,
             undo=_unschedule,
         ),
-        Step(name="network", begin=_begin_network, peer=network_of, message=_wanted_networks),
+        Step(name="network", begin=showing(TaskState.NETWORKING), peer=network_of, message=_wanted_networks),
         Step(
             name="spawn",
-            begin=_begin_spawn,
+            begin=showing(TaskState.SPAWNING),
             peer=compute_of,
             message=_spawn,
             done=_spawned,

@@ -8,6 +8,8 @@ action says why; only a failed hard reboot ends in ERROR, because nobody knows t
 
 from __future__ import annotations
 
+import msgspec
+
 from nova_fast.commands.guests import newest_state, settled_state, take_over
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action
@@ -43,8 +45,7 @@ def _done(tx: Transaction, server: Server, workflow: Workflow, answer: Message) 
     assert isinstance(answer, GuestState)
     rule = ACTION_RULES[(Action(workflow.action), workflow.hard)]
     now = newest_state(workflow, answer)
-    return save_server(
-        tx,
+    return msgspec.structs.replace(
         server,
         vm_state=settled_state(rule.result, now.power_state),
         task_state=None,

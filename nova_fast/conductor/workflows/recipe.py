@@ -3,6 +3,8 @@
 A step either happens inside the transaction (no ``message``) or asks a daemon and waits for its answer. Everything here
 is pure: it reads and writes through the transaction, and the message of a task is made from a snapshot when it is
 sent, so a resend after a restart never carries stale facts.
+
+A change returns the server as it is now; whoever moves the workflow writes it where it stops.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import msgspec
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Failure, Kind
 from nova_fast.model.servers import Fault, Server
+from nova_fast.model.states import TaskState
 from nova_fast.model.workflows import Workflow
 from nova_fast.queries.ports import server_ports
 from nova_fast.state import schema as tables
@@ -39,6 +42,15 @@ def nothing(_tx: Transaction, server: Server, _workflow: Workflow) -> Server:
 def ignore(_tx: Transaction, server: Server, _workflow: Workflow, _answer: Message) -> Server:
     """An answer that changes nothing."""
     return server
+
+
+def showing(task_state: TaskState) -> Change:
+    """The beginning of a step that users see while it lasts."""
+
+    def show(_tx: Transaction, server: Server, _workflow: Workflow) -> Server:
+        return server if server.task_state is task_state else msgspec.structs.replace(server, task_state=task_state)
+
+    return show
 
 
 def nobody(_reader: Reader, _server: Server, _workflow: Workflow) -> str | None:

@@ -8,8 +8,9 @@ import pytest
 
 from nova_fast.commands.registry import run
 from nova_fast.model.commands.servers import ActOnServer, DeleteServer
-from nova_fast.model.errors import Conflict, Unavailable
-from nova_fast.model.states import Action, VmState
+from nova_fast.model.errors import Unavailable
+from nova_fast.model.events import ServerChanged
+from nova_fast.model.states import Action, TaskState, VmState
 from nova_fast.model.tasks import Done
 from nova_fast.state.testing import memory_store
 from nova_fast.state.transaction import Transaction
@@ -56,7 +57,7 @@ def test_a_delete_in_the_batch_of_an_answer_leaves_nothing(
 
 @pytest.mark.parametrize("hard", [False, True], ids=["soft", "hard"])
 @pytest.mark.parametrize("kind", ["create", "stop"])
-def test_an_action_in_the_batch_of_an_answer_is_refused(
+def test_an_action_in_the_batch_of_an_answer_comes_behind_it(
     cloud: Cloud, caplog: pytest.LogCaptureFixture, kind: str, hard: bool
 ) -> None:
     server_id = cloud.create()
@@ -66,20 +67,37 @@ def test_an_action_in_the_batch_of_an_answer_is_refused(
         cloud.answer(task)
         cloud.act(server_id, Action.STOP)
         task = cloud.next("power")
-    refusals: list[str] = []
+    action = Action.START if kind == "stop" and not hard else Action.REBOOT
 
     def batch(tx: Transaction) -> Done:
         cloud.engine.take_answer(tx, task.id, cloud.good(task))
-        action = Action.START if kind == "stop" and not hard else Action.REBOOT
-        try:
-            run(tx, ActOnServer(caller=ALICE, server_id=server_id, action=action, hard=hard))
-        except Conflict as error:
-            refusals.append(error.code)
+        run(tx, ActOnServer(caller=ALICE, server_id=server_id, action=action, hard=hard))
         return Done()
 
     cloud.commit(batch)
     cloud.settle()
-    assert refusals == ["instance_invalid_state"]
-    assert cloud.server(server_id).vm_state is (VmState.STOPPED if kind == "stop" else VmState.ACTIVE)
-    assert [action.message for action in cloud.actions(server_id).values()] == [None] * (1 + (kind == "stop"))
+    assert cloud.server(server_id).vm_state is VmState.ACTIVE
+    done = cloud.actions(server_id)
+    assert list(done) == ["create", *(["stop"] if kind == "stop" else []), action.value]
+    assert [row.message for row in done.values()] == [None] * len(done)
+    assert all(event.result == "Success" for row in done.values() for event in row.events)
     assert caplog.records == []
+
+
+def test_a_step_that_begins_and_ends_in_one_commit_is_written_and_told_once(cloud: Cloud) -> None:
+    server_id = cloud.create(networks=())
+    before = len(cloud.events)
+    cloud.answer(cloud.next("schedule"))  # there is no network to wait for
+    told = [event.task_state for event in cloud.events[before:] if isinstance(event, ServerChanged)]
+    assert told == [TaskState.SPAWNING]
+    assert cloud.server(server_id).task_state is TaskState.SPAWNING
+
+
+@pytest.mark.parametrize("step", ["schedule", "network", "spawn"])
+def test_every_step_that_lasts_is_seen(cloud: Cloud, step: str) -> None:
+    server_id = cloud.create()
+    while (task := cloud.next()).step != step:
+        cloud.answer(task)
+    shown = {"schedule": TaskState.SCHEDULING, "network": TaskState.NETWORKING, "spawn": TaskState.SPAWNING}[step]
+    assert cloud.server(server_id).task_state is shown
+    assert [event.task_state for event in cloud.events if isinstance(event, ServerChanged)][-1] == shown

@@ -19,7 +19,6 @@ from nova_fast.model.errors import Conflict
 from nova_fast.model.hosts import HostUsage
 from nova_fast.model.states import ACTION_RULES, Action, PowerState, TaskState, VmState
 from nova_fast.model.tasks import DestroyGuest, GuestState
-from nova_fast.model.workflows import Task
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 from tests.unit.conductor.drill.drill import first_finding
@@ -176,12 +175,11 @@ def an_undo_is_not_idempotent(patch: Patch) -> None:
 def an_undo_that_fails_is_asked_for_ever(patch: Patch) -> None:
     failed = engine._failed
 
-    def stubborn(tx: Any, workflow: Any, server: Any, step: Any, failure: Any) -> None:
+    def stubborn(tx: Any, workflow: Any, server: Any, step: Any, failure: Any) -> Any:
         if workflow.direction == "unwind":
             tx.delete(tables.TASKS, workflow.task_id)
-            tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, task_id=""))
-        else:
-            failed(tx, workflow, server, step, failure)
+            return msgspec.structs.replace(workflow, task_id=""), server
+        return failed(tx, workflow, server, step, failure)
 
     patch.setattr(engine, "_failed", stubborn)
 
@@ -210,23 +208,17 @@ def a_message_is_another_each_time(patch: Patch) -> None:
     with_step(patch, "create_server", "spawn", message=counting)
 
 
-def a_workflow_that_is_ready_is_left(patch: Patch) -> None:
-    """Only what is answered or begun in a transaction is moved on in it."""
-    take, advance = engine.Engine.take_answer, engine.Engine.advance_ready
-    heard: set[str] = set()
+def a_workflow_that_is_answered_is_left(patch: Patch) -> None:
+    """Only what is begun in a transaction is moved on in it."""
+    run = engine.Engine._run
 
-    def hear(self: engine.Engine, tx: Transaction, task_id: str, answer: Any) -> None:
-        heard.add(getattr(tx.get(tables.TASKS, task_id), "server_id", ""))
-        take(self, tx, task_id, answer)
+    def leave(self: engine.Engine, tx: Transaction, workflow: Any, server: Any, stored: Any) -> None:
+        if workflow.step:
+            tx.put(tables.WORKFLOWS, workflow)
+        else:
+            run(self, tx, workflow, server, stored)
 
-    def move(self: engine.Engine, tx: Transaction) -> list[Task]:
-        ready = list(tx.scan_index(tables.WORKFLOWS_READY))
-        left = [row for row in ready if row.server_id not in heard and row.started_at_us != tx.now_us]
-        heard.clear()
-        return [] if left else advance(self, tx)
-
-    patch.setattr(engine.Engine, "take_answer", hear)
-    patch.setattr(engine.Engine, "advance_ready", move)
+    patch.setattr(engine.Engine, "_run", leave)
 
 
 # ---------------------------------------------------------------------- hosts and deadlines
@@ -295,7 +287,7 @@ MISTAKES: list[tuple[Mutate, str, str]] = [
     (an_undo_that_fails_is_asked_for_ever, CREATE, "undo: .* at every undo.*it does not end"),
     (answers_are_remembered_before_they_are_durable, CREATE, "commit lost"),
     (a_message_is_another_each_time, CREATE, "says something else"),
-    (a_workflow_that_is_ready_is_left, CREATE, "waits for nothing"),
+    (a_workflow_that_is_answered_is_left, CREATE, "waits for nothing"),
     (a_host_that_is_down_is_waited_for, "delete, host down", "is waited for"),
     (a_lost_task_is_never_given_up, STOP, "it does not end|deadline"),
     (a_new_step_takes_what_nobody_counts, CREATE, "2 vcpus are counted as taken of host h1"),
