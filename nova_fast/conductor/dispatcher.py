@@ -1,8 +1,11 @@
 """Sends recorded tasks to the daemons and brings their answers back into the store.
 
 A task is a row before it is sent, so this file holds nothing that a restart could lose: on start every row is sent
-again. Compute tasks go one by one. Placements that wait together are asked for in one message. Network tasks of a host
-share one message with the host's whole wanted state, and are answered when what has been applied is new enough.
+again. Compute tasks go one by one, their messages made from one snapshot for all of a commit. Placements that wait
+together are asked for in one message. Network tasks of a host share one message with the host's whole wanted state, and
+are answered when what has been applied is new enough.
+
+Answers that arrive together are recorded together; the engine keeps what one of them breaks from the others.
 
 A task fails when its peer says so or at its deadline, never because this process ends or has too much to do.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -26,14 +30,17 @@ from nova_fast.model.errors import InternalError, NovaFastError
 from nova_fast.model.tasks import Done, Placement, PlacementRequest, SelectHosts, Selection
 from nova_fast.model.workflows import Task
 from nova_fast.state import schema as tables
+from nova_fast.state.reader import Reader
 from nova_fast.state.store import Store
 from nova_fast.state.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
 PLACEMENTS_MAX = 256  # in one message
+ANSWERS_MAX = 64  # recorded in one piece of work: one that is refused as a whole is tried again one by one
 SCHEDULER = "scheduler"
 AGAIN_S = 1.0
+_Answer = tuple[Task, Outcome]
 #: Errors of our own end of the hub: they say nothing of the task.
 _OURS = frozenset({"hub_closed", "queue_full"})
 
@@ -51,6 +58,7 @@ class Dispatcher:
         self._clock = writer.clock
         self._placements: list[Task] = []
         self._placing = False
+        self._answers: list[_Answer] = []  # that have arrived in this turn of the loop
         self._closed = False
         self._running: set[asyncio.Task[None]] = set()
         self.networks = NetworkSync(store, self._record, hub, self, writer.clock)
@@ -63,34 +71,49 @@ class Dispatcher:
 
     def send(self, tasks: list[Task]) -> None:
         """Send tasks that are durable."""
+        others: list[Task] = []
         for task in tasks:
             if task.peer == SCHEDULER:
                 self._placements.append(task)
             elif task.peer.startswith("network@"):
                 self.networks.wait(task)
             else:
-                self.spawn(self._ask(task))
+                others.append(task)
+        if others:
+            self._ask(others)
         if self._placements and not self._placing:
             self._placing = True
             self.spawn(self._place())
 
     def answer(self, task: Task, outcome: Outcome) -> None:
-        """Bring the answer of a task into the store, however long the store cannot be written.
+        """Bring the answer of a task into the store, however long the store cannot be written."""
+        if not self._answers:
+            asyncio.get_running_loop().call_soon(self._record_answers)
+        self._answers.append((task, outcome))
+
+    def _record_answers(self) -> None:
+        answers, self._answers = self._answers, []
+        for begin in range(0, len(answers), ANSWERS_MAX):
+            self._record_some(answers[begin : begin + ANSWERS_MAX])
+
+    def _record_some(self, answers: list[_Answer]) -> None:
+        """Record answers in one piece of work.
 
         Why it could not be written the writer has logged, once for the whole batch.
         """
         engine = self._engine
 
         def work(tx: Transaction) -> Message:
-            if isinstance(outcome, NovaFastError):
-                engine.take_failure(tx, task.id, outcome.failure())
-            else:
-                engine.take_answer(tx, task.id, outcome)
+            for task, outcome in answers:
+                if isinstance(outcome, NovaFastError):
+                    engine.take_failure(tx, task.id, outcome.failure())
+                else:
+                    engine.take_answer(tx, task.id, outcome)
             return Done()
 
         def recorded(result: Outcome) -> None:
             if isinstance(result, NovaFastError):
-                self.spawn(self._answer_later(task, outcome))
+                self.spawn(self._record_later(answers))
 
         self._writer.submit(Job(work=work, done=recorded, must=True))
 
@@ -116,36 +139,55 @@ class Dispatcher:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _answer_later(self, task: Task, outcome: Outcome) -> None:
+    async def _record_later(self, answers: list[_Answer]) -> None:
+        """Each alone, so that one which cannot be recorded does not hold up the others."""
         await asyncio.sleep(AGAIN_S)
-        self.answer(task, outcome)
+        for answer in answers:
+            self._record_some([answer])
 
     async def _record(self, work: Any) -> None:
         await self._writer.run(work)
 
-    async def _ask(self, task: Task) -> None:
-        outcome = await self._outcome(task)
-        while isinstance(outcome, NovaFastError) and outcome.code in _OURS and self._left_s(task.deadline_us) > 0:
-            await asyncio.sleep(AGAIN_S)
-            outcome = await self._outcome(task)
-        if outcome is not None:
-            self.answer(task, outcome)
+    # ------------------------------------------------------------------ computes
+    def _ask(self, tasks: list[Task]) -> None:
+        """Ask what these tasks say; one that nobody waits for any more is forgotten.
 
-    async def _outcome(self, task: Task) -> Outcome | None:
-        """What the peer says; None when nobody waits for it any more."""
+        PERF: one snapshot for all of them, and no coroutine for any.
+        """
+        if self._closed:
+            return
+        with self._store.snapshot() as snapshot:
+            messages = [self._message(snapshot, task) for task in tasks]
+        for task, message in zip(tasks, messages, strict=True):
+            if isinstance(message, NovaFastError):
+                self.answer(task, message)
+            elif message is not None:
+                self._hub.ask(
+                    task.peer,
+                    message,
+                    timeout_s=self._left_s(task.deadline_us),
+                    call_id=bytes.fromhex(task.id),
+                    ended=partial(self._heard, task),
+                )
+
+    def _message(self, reader: Reader, task: Task) -> Message | NovaFastError | None:
         try:
-            with self._store.snapshot() as snapshot:
-                message = message_of(snapshot, task)
-            if message is None:
-                return None
-            return await self._hub.call(
-                task.peer, message, timeout_s=self._left_s(task.deadline_us), call_id=bytes.fromhex(task.id)
-            )
+            return message_of(reader, task)
         except NovaFastError as error:
             return error
         except Exception:
             log.exception("task %s (%s) of %s could not be asked", task.id, task.step, task.server_id)
             return InternalError("An unexpected error occurred.")
+
+    def _heard(self, task: Task, outcome: Outcome) -> None:
+        """What the peer says, or why it says nothing; what is trouble of our own is tried again until the deadline."""
+        if self._closed:
+            return
+        ours = isinstance(outcome, NovaFastError) and outcome.code in _OURS
+        if ours and self._left_s(task.deadline_us) > 0:
+            asyncio.get_running_loop().call_later(AGAIN_S, self._ask, [task])
+        else:
+            self.answer(task, outcome)
 
     def _left_s(self, deadline_us: int) -> float:
         """How long it is until a deadline."""

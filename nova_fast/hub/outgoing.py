@@ -13,21 +13,25 @@ from collections import deque
 from collections.abc import Callable
 
 from nova_fast.hub import wire
+from nova_fast.hub.callbacks import tell
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.model.base import Message
-from nova_fast.model.errors import Failure, Unavailable, from_failure
+from nova_fast.model.errors import Failure, NovaFastError, Unavailable, from_failure
 
 _SWEEP_S_MIN = 0.005
 
+#: Told once how a call ended.
+Ended = Callable[[Message | NovaFastError], None]
+
 
 class _Call:
-    __slots__ = ("call_id", "deadline_s", "frame", "futures", "resend_at_s", "resend_s")
+    __slots__ = ("call_id", "deadline_s", "ended", "frame", "resend_at_s", "resend_s")
 
-    def __init__(self, call_id: bytes, frame: bytes, deadline_s: float) -> None:
+    def __init__(self, call_id: bytes, frame: bytes, deadline_s: float, ended: Ended) -> None:
         self.call_id = call_id
         self.frame = frame
         self.deadline_s = deadline_s  # of the loop's clock
-        self.futures: list[asyncio.Future[Message]] = []
+        self.ended = [ended]  # all who wait for it
         self.resend_s = 0.0
         self.resend_at_s = 0.0
 
@@ -64,26 +68,38 @@ class OutgoingCalls:
 
         Raises what the answer says, or Unavailable at the deadline, when too many calls wait, or on closing.
         """
-        future = self._submit(call_id, frame, deadline_s)
+        future: asyncio.Future[Message] = self._loop.create_future()
+
+        def ended(outcome: Message | NovaFastError) -> None:
+            if future.done():
+                return
+            if isinstance(outcome, NovaFastError):
+                future.set_exception(outcome)
+            else:
+                future.set_result(outcome)
+
+        self.begin(call_id, frame, deadline_s, ended)
         try:
             return await future
         finally:
             if future.cancelled():
-                self._abandon(call_id, future)
+                self._abandon(call_id, ended)
 
-    def _submit(self, call_id: bytes, frame: bytes, deadline_s: float) -> asyncio.Future[Message]:
+    def begin(self, call_id: bytes, frame: bytes, deadline_s: float, ended: Ended) -> None:
+        """The same for whoever needs no future: ``ended`` is told what the answer says, or why there is none.
+
+        Raises Unavailable when the call cannot even begin.
+        """
         if self._closed:
             raise self._gone()
-        future: asyncio.Future[Message] = self._loop.create_future()
         known = self._flight.get(call_id) or self._waiting_ids.get(call_id)
         if known is not None:
-            known.futures.append(future)
-            return future
+            known.ended.append(ended)
+            return
         now_s = self._loop.time()
         if deadline_s <= now_s:
             raise self._late()
-        call = _Call(call_id, frame, deadline_s)
-        call.futures.append(future)
+        call = _Call(call_id, frame, deadline_s, ended)
         if self.linked and len(self._flight) < self.credits and not self._waiting_ids:
             self._launch(call, now_s)
         elif len(self._waiting_ids) >= self._limits.waiting_calls_max:
@@ -94,7 +110,6 @@ class OutgoingCalls:
             self._waiting.append(call)
             self._waiting_ids[call_id] = call
             self._arm(deadline_s, now_s)
-        return future
 
     def _launch(self, call: _Call, now_s: float) -> None:
         self._flight[call.call_id] = call
@@ -142,9 +157,8 @@ class OutgoingCalls:
         if isinstance(answer, Failure):
             _fail(call, lambda: from_failure(answer))
         else:
-            for future in call.futures:
-                if not future.done():
-                    future.set_result(answer)
+            for ended in call.ended:
+                tell(ended, answer)
         if self._waiting:
             self._refill()
 
@@ -162,13 +176,13 @@ class OutgoingCalls:
         self._waiting.clear()
         self._waiting_ids.clear()
 
-    def _abandon(self, call_id: bytes, future: asyncio.Future[Message]) -> None:
+    def _abandon(self, call_id: bytes, ended: Ended) -> None:
         """The caller was cancelled; when nobody else waits for this call, its credit is free again."""
         call = self._flight.get(call_id) or self._waiting_ids.get(call_id)
-        if call is None or future not in call.futures:
+        if call is None or ended not in call.ended:
             return
-        call.futures.remove(future)
-        if not call.futures:
+        call.ended.remove(ended)
+        if not call.ended:
             self._forget(call)
             self._refill()
 
@@ -221,7 +235,6 @@ class OutgoingCalls:
         self._refill()
 
 
-def _fail(call: _Call, error: Callable[[], BaseException]) -> None:
-    for future in call.futures:
-        if not future.done():
-            future.set_exception(error())
+def _fail(call: _Call, error: Callable[[], NovaFastError]) -> None:
+    for ended in call.ended:
+        tell(ended, error())

@@ -11,11 +11,11 @@ from typing import Any
 from nova_fast.commands import registry
 from nova_fast.conductor.dispatcher import Dispatcher
 from nova_fast.conductor.engine import Engine
-from nova_fast.conductor.writer import Committed, Writer
+from nova_fast.conductor.writer import Committed, Outcome, Writer
 from nova_fast.hub.contracts import decoder_of
 from nova_fast.model.base import Message
 from nova_fast.model.commands import RESULTS
-from nova_fast.model.errors import Unavailable
+from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.servers import Server
 from nova_fast.model.states import PowerState, VmState
 from nova_fast.model.tasks import (
@@ -45,6 +45,7 @@ class Hub:
             "network@h1": self.network,
         }
         self.calls: list[tuple[str, Message]] = []
+        self._waiting: set[asyncio.Task[None]] = set()
 
     async def call(self, peer: str, message: Message, *, timeout_s: float, call_id: bytes | None = None) -> Message:
         self.calls.append((peer, message))
@@ -54,6 +55,20 @@ class Hub:
                 raise Unavailable(f"{peer} did not answer in time", code="deadline_passed")
             await asyncio.sleep(0.01)
         return await self.peers[peer](message)
+
+    def ask(
+        self, peer: str, message: Message, *, timeout_s: float, call_id: bytes, ended: Callable[[Outcome], None]
+    ) -> None:
+        async def wait() -> None:
+            try:
+                outcome: Outcome = await self.call(peer, message, timeout_s=timeout_s, call_id=call_id)
+            except NovaFastError as error:
+                outcome = error
+            ended(outcome)
+
+        waiting = asyncio.ensure_future(wait())
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._waiting.discard)
 
     async def scheduler(self, message: Message) -> Message:
         assert isinstance(message, SelectHosts)
