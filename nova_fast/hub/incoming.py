@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import cast
 
@@ -45,7 +46,7 @@ class Incoming:
 
     def reply(self, answer: Message | BaseException) -> None:
         """Answer the call; only on the loop's thread. Of several answers the first counts."""
-        self._calls.answer(self.call_id, answer)
+        self._calls.answer(self, answer)
 
 
 Run = Callable[[Incoming], Message | Awaitable[Message]]
@@ -57,6 +58,7 @@ class Handlers:
 
     def __init__(self) -> None:
         self._run: dict[type[Message], Run] = {}
+        self.repeatable: set[type[Message]] = set()  # whose answers are not remembered
         self._batch_of: dict[type[Message], list[Incoming]] = {}
         self._batches: list[tuple[RunBatch, list[Incoming]]] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -152,7 +154,9 @@ class IncomingCalls:
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._running: set[bytes] = set()
-        self._answers: dict[bytes, tuple[float, bytes]] = {}  # id → (when, frame), oldest first
+        self._answers: dict[bytes, bytes] = {}  # id → frame
+        # PERF: a dict whose oldest go is walked from its beginning each time: 15 % of a call with 4,096 of them.
+        self._answered: deque[tuple[float, bytes]] = deque()  # when, id; oldest first
         self._answers_bytes = 0
 
     @property
@@ -168,7 +172,7 @@ class IncomingCalls:
         remembered = self._answers.get(call_id)
         if remembered is not None:
             self._counters.repeated += 1
-            self._put(remembered[1])
+            self._put(remembered)
             return True
         if deadline_us:
             deadline_s = (deadline_us - self._settings.clock_ahead_us) / 1e6
@@ -189,8 +193,9 @@ class IncomingCalls:
         self._handlers.dispatch(Incoming(self, message, call_id, deadline_s))
         return True
 
-    def answer(self, call_id: bytes, answer: Message | BaseException) -> None:
-        """Send and remember the answer of a running call."""
+    def answer(self, call: Incoming, answer: Message | BaseException) -> None:
+        """Send the answer of a running call, and remember it unless the call may simply run again."""
+        call_id = call.call_id
         if call_id not in self._running:
             return
         self._running.discard(call_id)
@@ -200,17 +205,15 @@ class IncomingCalls:
         if len(frame) > self._limits.message_bytes_max:
             too_large = TooLarge(f"the answer has {len(frame)} bytes", code="answer_too_large")
             frame = wire.pack(wire.REPLY, call_id, 0, ENCODER.encode(too_large.failure()))
-        self._remember(call_id, frame)
+        if type(call.message) not in self._handlers.repeatable:
+            self._remember(call_id, frame)
         self._put(frame)
 
     def forget_old(self) -> None:
         """Drop remembered answers that are over their age."""
         horizon_s = self._loop.time() - self._limits.answers_age_s
-        while self._answers:
-            call_id = next(iter(self._answers))
-            if self._answers[call_id][0] > horizon_s:
-                return
-            self._answers_bytes -= len(self._answers.pop(call_id)[1])
+        while self._answered and self._answered[0][0] <= horizon_s:
+            self._forget_oldest()
 
     def _encode(self, call_id: bytes, answer: Message) -> bytes:
         try:
@@ -231,13 +234,17 @@ class IncomingCalls:
         self._put(wire.pack(wire.REPLY, call_id, 0, ENCODER.encode(error.failure())))
 
     def _remember(self, call_id: bytes, frame: bytes) -> None:
-        self._answers[call_id] = (self._loop.time(), frame)
+        self._answers[call_id] = frame
+        self._answered.append((self._loop.time(), call_id))
         self._answers_bytes += len(frame)
-        while len(self._answers) > self._limits.answers_max or (
-            self._answers_bytes > self._limits.answers_bytes_max and len(self._answers) > 1
+        limits = self._limits
+        while len(self._answers) > limits.answers_max or (
+            self._answers_bytes > limits.answers_bytes_max and len(self._answers) > 1
         ):
-            oldest = next(iter(self._answers))
-            self._answers_bytes -= len(self._answers.pop(oldest)[1])
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        self._answers_bytes -= len(self._answers.pop(self._answered.popleft()[1], b""))
 
 
 class Settings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -64,7 +65,7 @@ class Link:
         self.replaced: deque[bytes] = deque(maxlen=_REPLACED_MAX)
         self.up = False
         self.heard_s = 0.0  # of the loop's clock
-        self.outbox = Outbox(lambda frame: send(self, frame), settings.limits.outbox_frames_max, settings.counters)
+        self.outbox = Outbox(partial(send, self), settings.limits.outbox_frames_max, settings.counters)
         self.outgoing = OutgoingCalls(name, self.outbox.put, settings.limits, settings.counters)
         self.incoming = IncomingCalls(name, self.decoder, handlers, self.outbox.put, settings)
 

@@ -26,7 +26,7 @@ from nova_fast.hub.incoming import Handlers, IncomingCalls, Settings, read_answe
 from nova_fast.hub.keys import PeerKeys
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.outgoing import OutgoingCalls
-from nova_fast.hub.sockets import FdSocket, Outbox, Sent, send_frame
+from nova_fast.hub.sockets import FdSocket, Outbox, Sent, part_sender, send_frame
 from nova_fast.hub.transport import check_address, peer_socket
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Conflict, NovaFastError, TooLarge, Unavailable, from_failure
@@ -185,6 +185,7 @@ class Peer:
         assert self._context is not None
         self._socket = peer_socket(self._context, self._config, self._limits, self._keys)
         self._recv = self._socket.recv
+        self._send_part = part_sender(self._socket)
         self._get = self._socket.get
         self._socket.connect(self.address)
         self._fd = FdSocket(self._socket, self._drain, self._after_drain)
@@ -197,7 +198,7 @@ class Peer:
     def _send(self, frame: bytes) -> Sent:
         if self._fd is None:
             return Sent.GONE
-        sent = send_frame(self._socket, frame)
+        sent = send_frame(self._send_part, frame)
         self._fd.sent()
         return sent
 

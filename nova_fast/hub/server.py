@@ -35,7 +35,7 @@ from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.link import Link, PeerState
 from nova_fast.hub.outgoing import Ended
-from nova_fast.hub.sockets import FdSocket, Sent, send_routed
+from nova_fast.hub.sockets import FdSocket, Sent, part_sender, send_routed
 from nova_fast.hub.transport import (
     allow_many_connections,
     bind_hub,
@@ -110,12 +110,21 @@ class HubServer:
         self._tick_due_s = 0.0
         self._closed = False
 
-    def handle(self, message_type: type[M], handler: Callable[[str, M, bytes], Message | Awaitable[Message]]) -> None:
+    def handle(
+        self,
+        message_type: type[M],
+        handler: Callable[[str, M, bytes], Message | Awaitable[Message]],
+        *,
+        repeatable: bool = False,
+    ) -> None:
         """Answer this message with ``handler(peer name, message, call id)``.
 
         A plain function is the fast path. A NovaFastError travels to the caller; any other exception is logged with the
-        call id and becomes an InternalError.
+        call id and becomes an InternalError. Of what is ``repeatable``, as heartbeats are, no answers are kept: a
+        repetition runs again.
         """
+        if repeatable:
+            self._handlers.repeatable.add(message_type)
         self._handlers.add(message_type, lambda call: handler(call.peer, cast(M, call.message), call.call_id))
 
     def handle_batch(self, message_types: tuple[type[Message], ...], handler: RunBatch) -> None:
@@ -141,6 +150,7 @@ class HubServer:
         if self._source is not None:
             self._feed = EventFeed(self._source, self._limits)
         self._recv = self._socket.recv
+        self._send_part = part_sender(self._socket)
         self._get = self._socket.get
         self._fd = FdSocket(self._socket, self._drain, self._handlers.hand_over)
         self._schedule_tick()
@@ -477,14 +487,16 @@ class HubServer:
     def _send_to(self, link: Link, frame: bytes) -> Sent:
         if link.route is None:
             return Sent.GONE
-        sent = self._send_route(link.route, frame)
+        assert self._fd is not None
+        sent = send_routed(self._send_part, link.route, frame)
+        self._fd.sent()
         if sent is Sent.GONE:
             self._unlink(link)
         return sent
 
     def _send_route(self, route: bytes, frame: bytes) -> Sent:
         assert self._fd is not None
-        sent = send_routed(self._socket, route, frame)
+        sent = send_routed(self._send_part, route, frame)
         self._fd.sent()
         return sent
 

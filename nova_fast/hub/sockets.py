@@ -15,6 +15,7 @@ import enum
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import cast
 
 import zmq
 
@@ -23,6 +24,7 @@ from nova_fast.hub.limits import Counters
 _log = logging.getLogger(__name__)
 
 _DONTWAIT = int(zmq.DONTWAIT)
+_DONTWAIT_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 
@@ -172,20 +174,33 @@ class Outbox:
             self._arm()
 
 
-def send_frame(socket: zmq.Socket[bytes], frame: bytes) -> Sent:
+#: How a socket sends one part, without waiting when told so.
+SendPart = Callable[[bytes, int], object]
+
+
+def part_sender(socket: zmq.Socket[bytes]) -> SendPart:
+    """How to send on this socket.
+
+    PERF: past pyzmq's wrapper, which looks for options that no frame of ours has: 1.3 µs for two parts, not 2.6.
+    """
+    real: object = socket  # the simulator's is none
+    return cast(SendPart, super(zmq.Socket, socket).send if isinstance(real, zmq.Socket) else socket.send)
+
+
+def send_frame(send: SendPart, frame: bytes) -> Sent:
     """Send on a DEALER, without waiting."""
     try:
-        socket.send(frame, _DONTWAIT)
+        send(frame, _DONTWAIT)
     except zmq.Again:
         return Sent.FULL
     return Sent.OK
 
 
-def send_routed(socket: zmq.Socket[bytes], route: bytes, frame: bytes) -> Sent:
+def send_routed(send: SendPart, route: bytes, frame: bytes) -> Sent:
     """Send on a ROUTER (which must have ROUTER_MANDATORY), without waiting."""
     try:
-        socket.send(route, _DONTWAIT | zmq.SNDMORE)
-        socket.send(frame, _DONTWAIT)
+        send(route, _DONTWAIT_MORE)
+        send(frame, _DONTWAIT)
     except zmq.Again:
         return Sent.FULL
     except zmq.ZMQError as error:

@@ -278,7 +278,25 @@ def test_remembered_answers_are_bounded() -> None:
             for _ in range(5):
                 await peer.call(REQUEST, timeout_s=5)
             assert incoming._answers_bytes <= 5_000
-            assert incoming._answers_bytes == sum(len(frame) for _, frame in incoming._answers.values())
+            assert incoming._answers_bytes == sum(len(frame) for frame in incoming._answers.values())
+            assert [call_id for _, call_id in incoming._answered] == list(incoming._answers)
+
+    run(test)
+
+
+def test_the_answer_of_what_may_simply_run_again_is_not_kept() -> None:
+    async def test() -> None:
+        async with Rig() as rig:
+            server = rig.new_server()
+            ran: list[bytes] = []
+            server.handle(ServiceReport, lambda p, m, i: ran.append(i) or Done(), repeatable=True)
+            await rig.start(server)
+            peer = await rig.join(rig.new_peer("api.0"))
+            again = os.urandom(16)
+            for _ in range(2):
+                assert await peer.call(REPORT, timeout_s=5, call_id=again) == Done()
+            assert ran == [again, again]
+            assert len(server._links["api.0"].incoming._answers) == 0
 
     run(test)
 
