@@ -13,13 +13,35 @@ from nova_fast.commands.registry import command
 from nova_fast.model.commands.hosts import HostResult, RemoveHost, UpdateComputeService
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import HostChanged, HostRemoved
-from nova_fast.model.hosts import Host, HostUsage, Service, Shares, settled
+from nova_fast.model.hosts import Host, HostResources, HostUsage, Service, Shares, settled
 from nova_fast.model.tasks import HostReport, ServiceReport
 from nova_fast.queries import aggregates, hosts
 from nova_fast.state import schema as tables
+from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Transaction
 
 _NUMBERS = "services"  # computes and other services share one row of numbers, as in the API
+NOTED_EVERY_US = 60_000_000  # a heartbeat that says nothing new is written down no more often
+
+
+def heard_before(reader: Reader, report: HostReport, now_us: int) -> Host | None:
+    """The host when its report says nothing that must be written: it is as it was, and was heard a moment ago."""
+    host = reader.get(tables.HOSTS, report.host)
+    if host is None or not host.up or not 0 <= now_us - host.reported_at_us < NOTED_EVERY_US:
+        return None
+    if host.default_zone != report.zone or host.reported != _shares(report):
+        return None
+    if _timeless(host.resources) != _timeless(report.resources) or host.zone != aggregates.zone_of(reader, host):
+        return None
+    return host
+
+
+def service_heard_before(reader: Reader, report: ServiceReport, now_us: int) -> bool:
+    """The same of another daemon."""
+    old = reader.get(tables.SERVICES, report.name)
+    if old is None or not old.up or not 0 <= now_us - old.reported_at_us < NOTED_EVERY_US:
+        return False
+    return (old.binary, old.host, old.zone) == (report.binary, report.host, report.zone)
 
 
 def record_host_report(tx: Transaction, report: HostReport) -> Host:
@@ -37,12 +59,7 @@ def record_host_report(tx: Transaction, report: HostReport) -> Host:
         resources=report.resources,
         reported_at_us=tx.now_us,
         up=True,
-        reported=Shares(
-            cpu_ratio=report.cpu_ratio,
-            ram_ratio=report.ram_ratio,
-            disk_ratio=report.disk_ratio,
-            reserved_ram_mib=report.reserved_ram_mib,
-        ),
+        reported=_shares(report),
     )
     new = settled(new)
     tx.put(tables.HOSTS, new)
@@ -165,10 +182,24 @@ def _new_host(tx: Transaction, report: HostReport) -> Host:
     )
 
 
+def _shares(report: HostReport) -> Shares:
+    return Shares(
+        cpu_ratio=report.cpu_ratio,
+        ram_ratio=report.ram_ratio,
+        disk_ratio=report.disk_ratio,
+        reserved_ram_mib=report.reserved_ram_mib,
+    )
+
+
 def _same(old: Host, new: Host) -> bool:
-    """Whether nothing but times differs: the uptime grows with every report and is nobody's news."""
-    return _timeless(old) == _timeless(new)
+    """Whether nothing but times differs."""
+    return _without_times(old) == _without_times(new)
 
 
-def _timeless(host: Host) -> Host:
-    return msgspec.structs.replace(host, reported_at_us=0, resources=msgspec.structs.replace(host.resources, uptime=""))
+def _without_times(host: Host) -> Host:
+    return msgspec.structs.replace(host, reported_at_us=0, resources=_timeless(host.resources))
+
+
+def _timeless(resources: HostResources) -> HostResources:
+    """The uptime grows with every report and is nobody's news."""
+    return msgspec.structs.replace(resources, uptime="")

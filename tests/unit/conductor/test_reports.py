@@ -7,14 +7,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
+from nova_fast.commands.guests import note_stray
 from nova_fast.commands.hosts import record_host_report
 from nova_fast.conductor import reports as reports_module
 from nova_fast.conductor.engine import Engine
 from nova_fast.conductor.reports import Reports
 from nova_fast.conductor.writer import Writer
 from nova_fast.hub.contracts import decoder_of
+from nova_fast.model.base import Message
 from nova_fast.model.commands import RESULTS
 from nova_fast.model.commands.aggregates import AddAggregateHost, CreateAggregate
 from nova_fast.model.errors import Forbidden, NotFound
@@ -24,6 +27,7 @@ from nova_fast.model.tasks import (
     Done,
     GuestChanged,
     GuestInventory,
+    HostHeard,
     HostReport,
     MetadataRequest,
     ServiceReport,
@@ -61,6 +65,97 @@ def play(cloud: Cloud, story: Callable[[Reports], Awaitable[None]], up: tuple[st
             await asyncio.sleep(0)
 
     asyncio.run(run())
+
+
+async def hear(reports: Reports, report: HostReport | ServiceReport) -> Message:
+    """One heartbeat; what its sender is answered."""
+    if isinstance(report, HostReport):
+        answer = reports.host_report(f"compute@{report.host}", report, ID)
+    else:
+        answer = reports.service_report(report.name, report, ID)
+    return answer if isinstance(answer, Message) else await answer
+
+
+HOST_REPORT = HostReport(host="h1", zone="nova", resources=resources())
+NETWORK_REPORT = ServiceReport(name="network@h1", binary="nova-network", host="h1", zone="internal")
+
+
+@pytest.mark.parametrize("report", [HOST_REPORT, NETWORK_REPORT], ids=["compute", "network"])
+def test_heartbeats_that_say_nothing_new_are_written_once_a_minute(
+    cloud: Cloud, report: HostReport | ServiceReport
+) -> None:
+    async def story(reports: Reports) -> None:
+        now_us = 1_800_000_000_000_000
+        reports._clock.now_us = lambda: now_us
+        await hear(reports, report)
+        written = cloud.store.read(lambda r: r.commit())
+        for _ in range(11):
+            now_us += 5_000_000
+            await hear(reports, report)
+        assert cloud.store.read(lambda r: r.commit()) == written
+        now_us += 5_000_000
+        await hear(reports, report)
+        assert cloud.store.read(lambda r: r.commit()) == written + 1
+        now_us -= 3_600_000_000  # somebody set the clock
+        await hear(reports, report)
+        assert cloud.store.read(lambda r: r.commit()) == written + 2
+
+    play(cloud, story)
+
+
+@pytest.mark.parametrize(
+    "news",
+    [
+        {"zone": "east"},
+        {"cpu_ratio": 2.0},
+        {"ram_ratio": 2.0},
+        {"disk_ratio": 2.0},
+        {"reserved_ram_mib": 1},
+        {"resources": resources(vcpus=9)},
+        {"resources": msgspec.structs.replace(resources(), metrics={"cpu.percent": 7.0})},
+    ],
+    ids=str,
+)
+def test_a_heartbeat_that_says_something_new_is_written_at_once(cloud: Cloud, news: dict[str, Any]) -> None:
+    async def story(reports: Reports) -> None:
+        await hear(reports, HOST_REPORT)
+        await hear(reports, HOST_REPORT)
+        written = cloud.store.read(lambda r: r.commit())
+        await hear(reports, msgspec.structs.replace(HOST_REPORT, **news))
+        assert cloud.store.read(lambda r: r.commit()) == written + 1
+
+    play(cloud, story)
+
+
+def test_a_heartbeat_of_a_host_or_service_that_is_down_shows_that_it_is_up(cloud: Cloud) -> None:
+    async def story(reports: Reports) -> None:
+        await hear(reports, HOST_REPORT)
+        await hear(reports, NETWORK_REPORT)
+        for peer in ("compute@h1", "network@h1"):
+            reports.peer_up_or_down(peer, up=False)
+        await asyncio.sleep(0.05)
+        assert not up(cloud, "h1")
+        await hear(reports, HOST_REPORT)
+        await hear(reports, NETWORK_REPORT)
+        assert up(cloud, "h1")
+        assert cloud.store.read(lambda r: r.need(tables.SERVICES, "network@h1", "Service")).up
+
+    play(cloud, story)
+
+
+@pytest.mark.parametrize("strays", [False, True])
+def test_a_heartbeat_that_is_not_written_asks_for_strays_all_the_same(cloud: Cloud, strays: bool) -> None:
+    async def story(reports: Reports) -> None:
+        await hear(reports, HOST_REPORT)
+        inventory = GuestInventory(host="h1", guests=())
+        await reports.guest_inventory("compute@h1", inventory, ID)
+        if strays:
+            cloud.commit(lambda tx: (note_stray(tx, "h1"), Done())[1])
+        written = cloud.store.read(lambda r: r.commit())
+        assert await hear(reports, HOST_REPORT) == HostHeard(compare=strays)
+        assert cloud.store.read(lambda r: r.commit()) == written
+
+    play(cloud, story)
 
 
 def up(cloud: Cloud, host: str) -> bool:
