@@ -18,7 +18,7 @@ from nova_fast.compute.drivers.choice import create_driver
 from nova_fast.compute.reports import GuestReports
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
-from nova_fast.edges import REAL, Edges
+from nova_fast.edges import REAL, Edges, shared_wire
 from nova_fast.hub.local import local_peer
 from nova_fast.hub.peer import Peer
 from nova_fast.model.base import Message
@@ -53,12 +53,14 @@ def main(config: Config, teardown: bool = False) -> int:
     async def serve(stop: asyncio.Event) -> int:
         if teardown:
             return await _switch_off(config)
-        hosts = [HostDaemon(config, name) for name in config.played_hosts]
-        await asyncio.gather(*(host.start(stop) for host in hosts))
-        settle_memory()
-        log.info("nova-compute plays %d host(s) with the driver %s", len(hosts), config.compute.driver)
-        await stop.wait()
-        await asyncio.gather(*(host.close() for host in hosts))
+        names = config.played_hosts
+        with shared_wire(len(names)) as edges:
+            hosts = [HostDaemon(config, name, edges) for name in names]
+            await asyncio.gather(*(host.start(stop) for host in hosts))
+            settle_memory()
+            log.info("nova-compute plays %d host(s) with the driver %s", len(hosts), config.compute.driver)
+            await stop.wait()
+            await asyncio.gather(*(host.close() for host in hosts))
         return 0
 
     return run_daemon(config, serve)

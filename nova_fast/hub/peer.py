@@ -141,7 +141,7 @@ class Peer:
             await asyncio.gather(self._beat, return_exceptions=True)
         await self._handlers.close()
         self._stop("the hub is closing")
-        await asyncio.to_thread(self._context.term)  # waits for at most linger_ms
+        await asyncio.to_thread(self._edges.end_context, self._context)  # waits for at most linger_ms
 
     async def connected(self, timeout_s: float) -> None:
         """Wait for the WELCOME. Raises the refusal, Conflict when replaced, or Unavailable after ``timeout_s``."""

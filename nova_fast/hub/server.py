@@ -176,7 +176,7 @@ class HubServer:
         self._fd.close(self._limits.linger_ms)
         if self._authenticator is not None:
             self._authenticator.close()
-        await asyncio.to_thread(self._context.term)  # waits for at most linger_ms
+        await asyncio.to_thread(self._edges.end_context, self._context)  # waits for at most linger_ms
 
     async def call(self, peer: str, message: Message, *, timeout_s: float, call_id: bytes | None = None) -> Message:
         """Ask a peer; the answer, or what it raised.

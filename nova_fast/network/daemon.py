@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
-from nova_fast.edges import REAL, Edges
+from nova_fast.edges import REAL, Edges, shared_wire
 from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError, Unavailable
@@ -28,15 +28,17 @@ def main(config: Config, teardown: bool = False) -> int:
     """Run the network daemon in the foreground, or with ``teardown`` remove all that this cloud made here, and end."""
 
     async def serve(stop: asyncio.Event) -> int:
-        daemons = [Daemon(config, name) for name in config.played_hosts]
+        names = config.played_hosts
         if teardown:
-            await daemons[0].teardown()
+            await Daemon(config, names[0]).teardown()
             return 0
-        await asyncio.gather(*(daemon.start(stop) for daemon in daemons))
-        settle_memory()
-        log.info("nova-network serves %d host(s) with the driver %s", len(daemons), config.network.driver)
-        await stop.wait()
-        await asyncio.gather(*(daemon.close() for daemon in daemons))
+        with shared_wire(len(names)) as edges:
+            daemons = [Daemon(config, name, edges) for name in names]
+            await asyncio.gather(*(daemon.start(stop) for daemon in daemons))
+            settle_memory()
+            log.info("nova-network serves %d host(s) with the driver %s", len(daemons), config.network.driver)
+            await stop.wait()
+            await asyncio.gather(*(daemon.close() for daemon in daemons))
         return 0
 
     return run_daemon(config, serve)
