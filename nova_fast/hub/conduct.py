@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections import deque
 
 from nova_fast.hub.limits import Limits
+from nova_fast.hub.queues import EMPTY, with_room
 
 #: Frames of one peer that are worked off in one turn of the loop; and as many again of all that is set aside.
 TURN_FRAMES = 16
@@ -41,7 +42,7 @@ class Conduct:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self.aside: deque[bytes] = deque()  # frames that wait for the turns of others
+        self.aside: deque[bytes] = EMPTY  # frames that wait for the turns of others
         self.aside_bytes = 0
         self.greeted_s = float("-inf")  # of the loop's clock, when the last WELCOME left
         self._turn = 0
@@ -60,6 +61,7 @@ class Conduct:
 
     def set_aside(self, frame: bytes) -> None:
         """Keep a frame for a later turn."""
+        self.aside = with_room(self.aside)
         self.aside.append(frame)
         self.aside_bytes += len(frame)
 

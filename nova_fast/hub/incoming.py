@@ -19,6 +19,7 @@ import msgspec
 from nova_fast.hub import wire
 from nova_fast.hub.contracts import ENCODER, MessageDecoder
 from nova_fast.hub.limits import Counters, Limits
+from nova_fast.hub.queues import EMPTY, with_room
 from nova_fast.model.base import Message
 from nova_fast.model.errors import (
     BadRequest,
@@ -156,7 +157,7 @@ class IncomingCalls:
         self._running: set[bytes] = set()
         self._answers: dict[bytes, bytes] = {}  # id → frame
         # PERF: a dict whose oldest go is walked from its beginning each time: 15 % of a call with 4,096 of them.
-        self._answered: deque[tuple[float, bytes]] = deque()  # when, id; oldest first
+        self._answered: deque[tuple[float, bytes]] = EMPTY  # when, id; oldest first
         self._answers_bytes = 0
 
     @property
@@ -235,6 +236,7 @@ class IncomingCalls:
 
     def _remember(self, call_id: bytes, frame: bytes) -> None:
         self._answers[call_id] = frame
+        self._answered = with_room(self._answered)
         self._answered.append((self._loop.time(), call_id))
         self._answers_bytes += len(frame)
         limits = self._limits

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from functools import partial
 
@@ -62,12 +61,16 @@ class Link:
         self.conduct = Conduct(settings.limits)
         self.public = b""  # the key behind the route; empty over ipc
         self.decoder = decoder
-        self.replaced: deque[bytes] = deque(maxlen=_REPLACED_MAX)
+        self.replaced: tuple[bytes, ...] = ()  # sessions, newest last
         self.up = False
         self.heard_s = 0.0  # of the loop's clock
         self.outbox = Outbox(partial(send, self), settings.limits.outbox_frames_max, settings.counters)
         self.outgoing = OutgoingCalls(name, self.outbox.put, settings.limits, settings.counters)
         self.incoming = IncomingCalls(name, self.decoder, handlers, self.outbox.put, settings)
+
+    def replace_session(self) -> None:
+        """A newer process takes the name: the one that had it is told to stay away."""
+        self.replaced = (*self.replaced, self.session)[-_REPLACED_MAX:]
 
     @property
     def idle(self) -> bool:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
 from nova_fast.hub.limits import Counters, Limits
+from nova_fast.hub.queues import EMPTY, with_room
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Failure, NovaFastError, Unavailable, from_failure
 
@@ -48,7 +49,7 @@ class OutgoingCalls:
         self._counters = counters
         self._loop = asyncio.get_running_loop()
         self._flight: dict[bytes, _Call] = {}
-        self._waiting: deque[_Call] = deque()
+        self._waiting: deque[_Call] = EMPTY
         self._waiting_ids: dict[bytes, _Call] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at_s = 0.0
@@ -107,6 +108,7 @@ class OutgoingCalls:
                 f"too many calls to {self.receiver} are waiting", code="queue_full", hint="try again in a moment"
             )
         else:
+            self._waiting = with_room(self._waiting)
             self._waiting.append(call)
             self._waiting_ids[call_id] = call
             self._arm(deadline_s, now_s)

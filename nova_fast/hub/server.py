@@ -429,7 +429,7 @@ class HubServer:
             return
         new_session = link.session != hello.session
         if new_session and link.session:
-            link.replaced.append(link.session)
+            link.replace_session()
             if link.route is not None:
                 self.counters.replaced += 1
                 _log.info("a newer process took the name %s", link.name)

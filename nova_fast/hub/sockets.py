@@ -20,6 +20,7 @@ from typing import cast
 import zmq
 
 from nova_fast.hub.limits import Counters
+from nova_fast.hub.queues import EMPTY, with_room
 
 _log = logging.getLogger(__name__)
 
@@ -115,7 +116,7 @@ class Outbox:
 
     def __init__(self, send: Callable[[bytes], Sent], frames_max: int, counters: Counters) -> None:
         self._send = send
-        self._frames: deque[bytes] = deque()
+        self._frames: deque[bytes] = EMPTY
         self._frames_max = frames_max
         self._counters = counters
         self._timer: asyncio.TimerHandle | None = None
@@ -138,6 +139,7 @@ class Outbox:
         if len(self._frames) >= self._frames_max:
             self._counters.dropped += 1
             return
+        self._frames = with_room(self._frames)
         self._frames.append(frame)
         self._arm()
 
