@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 
 import msgspec
+from msgspec.structs import replace
 
 from nova_fast.commands import usage
-from nova_fast.commands.ports import attach_existing_port, create_server_port, save_port
+from nova_fast.commands.ports import attach_existing_port, create_server_ports, save_port
 from nova_fast.commands.registry import command
-from nova_fast.commands.servers import check_metadata_quota, save_server
-from nova_fast.commands.workflows import start_workflow
+from nova_fast.commands.servers import check_metadata_quota, insert_servers
+from nova_fast.commands.workflows import start_creations
 from nova_fast.model.commands.servers import CreateServers, RequestedNic, ServersCreated
 from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NotFound, OverQuota
 from nova_fast.model.flavors import Flavor
@@ -23,13 +24,17 @@ from nova_fast.model.images import Image, ImageStatus
 from nova_fast.model.networks import Network
 from nova_fast.model.quotas import UNLIMITED
 from nova_fast.model.servers import Server, ServerKey, UserData
-from nova_fast.model.states import Action, PowerState, TaskState, VmState
+from nova_fast.model.states import PowerState, TaskState, VmState
 from nova_fast.queries import flavors, images, networks, quotas, server_groups
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
 GIB = 1 << 30
+#: Of one request, which is one transaction: everybody else waits for its end.
+SERVERS_MAX = 10_000
+USER_DATA_BYTES_MAX = 64 << 20  # of all its servers together
 HOSTNAME_BYTES_MAX = 63
+_HOSTNAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")  # as it would be made
 _NOT_HOSTNAME = re.compile(r"[^a-zA-Z0-9-]+")
 
 
@@ -47,6 +52,7 @@ def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
     nics = _nics(tx, request)
     count = _count(tx, request, flavor)
     _check_group(tx, request, count)
+    _check_size(request, count)
     usage.take(tx, project_id, instances=count, cores=count * flavor.vcpus, ram=count * flavor.ram_mib)
     batch = _Batch(
         request=request,
@@ -57,8 +63,15 @@ def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
         numbered=request.multi_name and count > 1,
         reservation_id="r-" + tx.new_hex()[:8],
     )
-    ids = tuple(_create(tx, batch, launch_index) for launch_index in range(count))
-    return ServersCreated(server_ids=ids, reservation_id=batch.reservation_id)
+    servers = _servers(tx, batch, count)
+    insert_servers(tx, servers)
+    if request.user_data is not None:
+        data = request.user_data
+        tx.insert_all(tables.USER_DATA, [UserData(server_id=server.id, data=data) for server in servers])
+    for index, nic in enumerate(nics):
+        _add_ports(tx, servers, request, nic, index)
+    start_creations(tx, servers, request.caller, request.admin_password)
+    return ServersCreated(server_ids=tuple([s.id for s in servers]), reservation_id=batch.reservation_id)
 
 
 class _Batch(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,19 +84,6 @@ class _Batch(msgspec.Struct, frozen=True, kw_only=True):
     nics: tuple[RequestedNic, ...]
     numbered: bool  # several: their names end in -1, -2, …
     reservation_id: str
-
-
-def _create(tx: Transaction, batch: _Batch, launch_index: int) -> str:
-    request = batch.request
-    server = save_server(tx, _server(tx, batch, launch_index))
-    if request.user_data is not None:
-        tx.put(tables.USER_DATA, UserData(server_id=server.id, data=request.user_data))
-    for index, nic in enumerate(batch.nics):
-        _add_port(tx, server, request, nic, index)
-    workflow = start_workflow(tx, server, request.caller, Action.CREATE)
-    if server.config_drive:  # the only place where the password is put
-        tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, admin_password=request.admin_password))
-    return server.id
 
 
 def _flavor(tx: Transaction, request: CreateServers) -> Flavor:
@@ -205,28 +205,42 @@ def _count(tx: Transaction, request: CreateServers, flavor: Flavor) -> int:
     assert 1 <= request.min_count <= request.max_count
     used = quotas.usage(tx, request.caller.project_id)
     limits = quotas.limits(tx, request.caller.project_id)
-    for count in range(request.max_count, request.min_count, -1):
-        if not (
-            quotas.exceeded(limits["instances"], used.instances, count)
-            or quotas.exceeded(limits["cores"], used.cores, count * flavor.vcpus)
-            or quotas.exceeded(limits["ram"], used.ram, count * flavor.ram_mib)
-        ):
-            return count
-    return request.min_count
+    count = min(request.max_count, SERVERS_MAX)
+    for name, has, each in (
+        ("instances", used.instances, 1),
+        ("cores", used.cores, flavor.vcpus),
+        ("ram", used.ram, flavor.ram_mib),
+    ):
+        if each and limits[name] != UNLIMITED:
+            count = min(count, (limits[name] - has) // each)
+    return max(count, request.min_count)
 
 
-def _server(tx: Transaction, batch: _Batch, launch_index: int) -> Server:
+def _check_size(request: CreateServers, count: int) -> None:
+    """Raises BadRequest for more than one transaction should hold."""
+    if count > SERVERS_MAX:
+        raise BadRequest(
+            f"At most {SERVERS_MAX} servers can be created at once.", field="min_count", hint="ask several times"
+        )
+    if count * len(request.user_data or b"") > USER_DATA_BYTES_MAX:
+        raise BadRequest(
+            f"The user data of all servers of a request may have {USER_DATA_BYTES_MAX} bytes together.",
+            field="user_data",
+            hint="ask for fewer servers at once",
+        )
+
+
+def _servers(tx: Transaction, batch: _Batch, count: int) -> list[Server]:
+    """PERF: what they share is made once, so one more is a copy."""
     request, image = batch.request, batch.image
-    suffix = f"-{launch_index + 1}" if batch.numbered else ""
-    name = request.name + suffix
-    server_id = tx.new_uuid()
-    return Server(
-        id=server_id,
-        number=tx.next_number("servers"),
+    ids, numbers = tx.new_uuids(count), tx.next_numbers("servers", count)
+    shared = Server(
+        id="",
+        number=0,
         project_id=request.caller.project_id,
         user_id=request.caller.user_id,
-        name=name,
-        hostname=_numbered(request.hostname, suffix) if request.hostname else hostname_of(name, server_id),
+        name="",
+        hostname="",
         created_at_us=tx.now_us,
         updated_at_us=tx.now_us,
         vm_state=VmState.BUILDING,
@@ -236,7 +250,6 @@ def _server(tx: Transaction, batch: _Batch, launch_index: int) -> Server:
         image_id=image.id,
         image_properties=image.properties,
         reservation_id=batch.reservation_id,
-        launch_index=launch_index,
         zone=request.zone,
         description=request.description,
         key=batch.key,
@@ -251,6 +264,15 @@ def _server(tx: Transaction, batch: _Batch, launch_index: int) -> Server:
         requested_host=request.requested_host,
         group_id=request.group_id,
     )
+    servers = []
+    for launch_index, (server_id, number) in enumerate(zip(ids, numbers, strict=True)):
+        suffix = f"-{launch_index + 1}" if batch.numbered else ""
+        name = request.name + suffix
+        hostname = _numbered(request.hostname, suffix) if request.hostname else hostname_of(name, server_id)
+        servers.append(
+            replace(shared, id=server_id, number=number, name=name, hostname=hostname, launch_index=launch_index)
+        )
+    return servers
 
 
 def _numbered(hostname: str, suffix: str) -> str:
@@ -261,28 +283,23 @@ def _numbered(hostname: str, suffix: str) -> str:
 
 def hostname_of(name: str, server_id: str) -> str:
     """A host name out of a display name, as Nova makes it: what does not belong is dropped, at most 63 characters."""
+    if len(name) <= HOSTNAME_BYTES_MAX and _HOSTNAME.fullmatch(name):
+        return name
     text = name.encode("ascii", "ignore").decode().replace(" ", "-").replace("_", "-").lower()
     text = _NOT_HOSTNAME.sub("", text).strip("-")[:HOSTNAME_BYTES_MAX].strip("-")
     return text or f"server-{server_id}"
 
 
-def _add_port(tx: Transaction, server: Server, request: CreateServers, nic: RequestedNic, index: int) -> None:
-    """Make or take over one port. What the request names and is not there is a wrong request, not a 404."""
+def _add_ports(tx: Transaction, servers: list[Server], request: CreateServers, nic: RequestedNic, index: int) -> None:
+    """Make or take over one port of each. What the request names and is not there is a wrong request, not a 404."""
     try:
         if nic.port_id:
+            (server,) = servers
             port = attach_existing_port(tx, server, nic.port_id, index)
             if nic.tag:
                 save_port(tx, port, device_tag=nic.tag)
             return
-        create_server_port(
-            tx,
-            server,
-            network_id=nic.network_id,
-            fixed_ip=nic.fixed_ip or None,
-            security_groups=request.security_groups,
-            index=index,
-            tag=nic.tag,
-        )
+        create_server_ports(tx, servers, nic, request.security_groups, index)
     except NotFound as error:
         field = "security_groups" if error.code == "SecurityGroupNotFound" else "networks"
         raise BadRequest(error.message, code=error.code, field=field, hint=error.hint) from None

@@ -6,14 +6,17 @@ every change reaches the hosts it concerns.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from nova_fast.commands import usage
-from nova_fast.commands.addresses import any_addresses, new_mac, released, wished_addresses
+from nova_fast.commands.addresses import any_addresses, new_macs, released, wished_addresses
 from nova_fast.commands.host_networks import mark_port_dirty
 from nova_fast.commands.network_limits import take
 from nova_fast.commands.security_groups import groups_by_name
 from nova_fast.model.commands.ports import AddressRequest
+from nova_fast.model.commands.servers import RequestedNic
 from nova_fast.model.errors import BadRequest, Conflict, NotFound
 from nova_fast.model.networks import Network, Port
 from nova_fast.model.servers import Server
@@ -26,55 +29,50 @@ DEFAULT_ZONE = "nova"
 ACTIVE, DOWN = "ACTIVE", "DOWN"
 
 
-def create_server_port(
-    tx: Transaction,
-    server: Server,
-    *,
-    network_id: str,
-    fixed_ip: str | None,
-    security_groups: tuple[str, ...],
-    index: int,
-    tag: str = "",
-) -> Port:
-    """Make a port for a server on a network that its project may use; it goes when the server goes.
+def create_server_ports(
+    tx: Transaction, servers: Sequence[Server], nic: RequestedNic, security_groups: tuple[str, ...], index: int
+) -> list[Port]:
+    """Make a port for each of a project's new servers on a network it may use; each goes when its server goes.
 
     ``security_groups`` are names or ids; none = the default group. Raises NotFound (``NetworkNotFound``,
     ``SecurityGroupNotFound``), BadRequest (``NetworkRequiresSubnet``, ``InvalidIpForNetwork``), Conflict
     (``IpAddressInUse``, ``IpAddressGenerationFailure``, ``NoUniqueMatch``), OverQuota.
     """
-    network = tx.get(tables.NETWORKS, network_id)
-    if network is None:
-        raise NotFound(f"Network {network_id} could not be found.", code="NetworkNotFound")
-    if not subnets_of(tx, network.id):
-        raise BadRequest(
-            f"Network {network.id} requires a subnet in order to boot instances on.",
-            code="NetworkRequiresSubnet",
-            hint="Create a subnet on it first.",
+    network = _bootable_network(tx, nic.network_id)
+    project_id, count = servers[0].project_id, len(servers)
+    take(tx, project_id, ports=count)
+    macs = new_macs(tx, network.id, count)
+    if nic.fixed_ip:
+        assert count == 1, "one address for several ports"
+        addresses = [wished_addresses(tx, network, (AddressRequest(ip_address=nic.fixed_ip),), macs[0])]
+    else:
+        addresses = any_addresses(tx, network, macs)
+    secured = network.port_security_enabled
+    groups = groups_by_name(tx, project_id, security_groups) if secured else ()
+    ports = [
+        Port(
+            id=port_id,
+            network_id=network.id,
+            project_id=project_id,
+            name="",
+            mac_address=mac,
+            created_at_us=tx.now_us,
+            updated_at_us=tx.now_us,
+            fixed_ips=ips,
+            device_id=server.id,
+            device_owner=f"compute:{server.zone or DEFAULT_ZONE}",
+            security_groups=groups,
+            port_security_enabled=secured,
+            revision=1,
+            index=index,
+            created_by_server=True,
+            device_tag=nic.tag,
         )
-    take(tx, server.project_id, ports=1)
-    mac = new_mac(tx, network.id)
-    wish = (AddressRequest(ip_address=fixed_ip),) if fixed_ip else ()
-    addresses = wished_addresses(tx, network, wish, mac) if wish else any_addresses(tx, network, mac)
-    port = Port(
-        id=tx.new_uuid(),
-        network_id=network.id,
-        project_id=server.project_id,
-        name="",
-        mac_address=mac,
-        created_at_us=tx.now_us,
-        updated_at_us=tx.now_us,
-        fixed_ips=addresses,
-        device_id=server.id,
-        device_owner=f"compute:{server.zone or DEFAULT_ZONE}",
-        security_groups=_groups_of(tx, server, network, security_groups),
-        port_security_enabled=network.port_security_enabled,
-        revision=1,
-        index=index,
-        created_by_server=True,
-        device_tag=tag,
-    )
-    insert_port(tx, port)
-    return port
+        for server, port_id, mac, ips in zip(servers, tx.new_uuids(count), macs, addresses, strict=True)
+    ]
+    tx.insert_all(tables.PORTS, ports)
+    mark_port_dirty(tx, ports[0])  # they are in the same groups, and none has a host yet
+    return ports
 
 
 def attach_existing_port(tx: Transaction, server: Server, port_id: str, index: int) -> Port:
@@ -164,7 +162,14 @@ def remove_port(tx: Transaction, port: Port) -> None:
     mark_port_dirty(tx, port)
 
 
-def _groups_of(tx: Transaction, server: Server, network: Network, names: tuple[str, ...]) -> tuple[str, ...]:
-    if not network.port_security_enabled:
-        return ()
-    return groups_by_name(tx, server.project_id, names)
+def _bootable_network(tx: Transaction, network_id: str) -> Network:
+    network = tx.get(tables.NETWORKS, network_id)
+    if network is None:
+        raise NotFound(f"Network {network_id} could not be found.", code="NetworkNotFound")
+    if not subnets_of(tx, network.id):
+        raise BadRequest(
+            f"Network {network.id} requires a subnet in order to boot instances on.",
+            code="NetworkRequiresSubnet",
+            hint="Create a subnet on it first.",
+        )
+    return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -50,16 +51,24 @@ def save_server(tx: Transaction, server: Server, **changes: Any) -> Server:
     updated_at_us = max(tx.now_us, server.updated_at_us)  # never back, though the clock may be set: people poll by it
     changed = msgspec.structs.replace(server, **changes, updated_at_us=updated_at_us)
     tx.put(tables.SERVERS, changed)
-    tx.emit(
-        ServerChanged(
-            server_id=changed.id,
-            project_id=changed.project_id,
-            status=api_status(changed.vm_state, changed.task_state),
-            task_state=changed.task_state,
-            host=changed.host,
-        )
-    )
+    tx.emit(_changed(changed))
     return changed
+
+
+def insert_servers(tx: Transaction, servers: Sequence[Server]) -> None:
+    """Write new servers, and tell the watchers."""
+    tx.insert_all(tables.SERVERS, servers)
+    tx.emit_all([_changed(server) for server in servers])
+
+
+def _changed(server: Server) -> ServerChanged:
+    return ServerChanged(
+        server_id=server.id,
+        project_id=server.project_id,
+        status=api_status(server.vm_state, server.task_state),
+        task_state=server.task_state,
+        host=server.host,
+    )
 
 
 def own_server(tx: Transaction, caller: Caller, server_id: str) -> Server:

@@ -82,7 +82,7 @@ def _create(tx: Transaction, caller: Caller, new: NewPort) -> Port:
     take(tx, project_id, ports=1)
     secured = network.port_security_enabled if new.port_security_enabled is UNSET else new.port_security_enabled
     if new.fixed_ips is UNSET:
-        addresses = any_addresses(tx, network, mac)
+        (addresses,) = any_addresses(tx, network, [mac])
     else:
         addresses = wished_addresses(tx, network, new.fixed_ips, mac)
     port = Port(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from nova_fast.model.errors import Failure, Kind
@@ -57,15 +59,42 @@ def start_workflow(tx: Transaction, server: Server, caller: Caller, action: Acti
     return workflow
 
 
+def start_creations(tx: Transaction, servers: Sequence[Server], caller: Caller, admin_password: str) -> None:
+    """The same for servers that are new, with the password for those that have a config drive."""
+    ids = [caller.request_id] * len(servers) if caller.request_id else [f"req-{i}" for i in tx.new_uuids(len(servers))]
+    asked = list(zip(servers, ids, strict=True))
+    tx.insert_all(tables.SERVER_ACTIONS, [_action(tx, server, caller, Action.CREATE, req) for server, req in asked])
+    workflows = [
+        Workflow(
+            server_id=server.id,
+            kind=_KINDS[Action.CREATE],
+            step=0,
+            direction=Direction.FORWARD,
+            request_id=request_id,
+            started_at_us=tx.now_us,
+            action=Action.CREATE,
+            admin_password=admin_password if server.config_drive else "",
+        )
+        for server, request_id in asked
+    ]
+    tx.insert_all(tables.WORKFLOWS, workflows)
+
+
 def record_action(tx: Transaction, server: Server, caller: Caller, action: Action, *, done: bool = False) -> str:
     """Add an entry to the server's actions; returns its request id."""
     request_id = caller.request_id
     if not request_id or tx.get(tables.SERVER_ACTIONS, (server.id, request_id)) is not None:
         request_id = f"req-{tx.new_uuid()}"
+    entry = _action(tx, server, caller, action, request_id)
+    tx.put(tables.SERVER_ACTIONS, msgspec.structs.replace(entry, events=()) if done else entry)
+    return request_id
+
+
+def _action(tx: Transaction, server: Server, caller: Caller, action: Action, request_id: str) -> ServerAction:
     events: tuple[ActionEvent, ...] = ()
     if action in EVENT_NAMES:
         events = (ActionEvent(event=EVENT_NAMES[action], start_at_us=tx.now_us, host=server.host),)
-    entry = ServerAction(
+    return ServerAction(
         server_id=server.id,
         request_id=request_id,
         action=action.value,
@@ -73,10 +102,8 @@ def record_action(tx: Transaction, server: Server, caller: Caller, action: Actio
         project_id=caller.project_id,
         start_at_us=tx.now_us,
         updated_at_us=tx.now_us,
-        events=() if done else events,
+        events=events,
     )
-    tx.put(tables.SERVER_ACTIONS, entry)
-    return request_id
 
 
 def finish_action(tx: Transaction, workflow: Workflow, host: str, failure: Failure | None = None) -> None:

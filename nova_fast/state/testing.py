@@ -41,8 +41,13 @@ class MemoryStore:
 
     def run(self, work: Callable[[Transaction], T]) -> T:
         """Run a function in a durable transaction of its own; an exception takes everything back."""
-        with self.store.transaction(next(self._clock), lambda n: next(self._ids).to_bytes(n, "big")) as tx:
+        with self.store.transaction(next(self._clock), self._entropy) as tx:
             return work(tx)
+
+    def _entropy(self, count: int) -> bytes:
+        """Bytes that are foreseen, and yet no id is given twice: of 16 bytes, or of the 3 of a MAC address."""
+        size = next(size for size in (16, 3, count) if count % size == 0)
+        return b"".join([next(self._ids).to_bytes(size, "big") for _ in range(count // size)])
 
     def read(self, work: Callable[[Snapshot], T]) -> T:
         """Run a function on a snapshot."""

@@ -32,7 +32,6 @@ LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS: dict[str, str] = {
     "nova_fast/api/framework/route.py:Face.__init__": "a declaration, written once for each API, by keyword",
     "nova_fast/api/framework/route.py:Face.route": "a declaration: every fact of a route in one place, by keyword",
-    "nova_fast/commands/ports.py:create_server_port": "keyword-only: what a server asks of one port",
     "nova_fast/hub/peer.py:Peer.__init__": "keyword-only: all but the name and the address may be left out",
     "nova_fast/hub/server.py:HubServer.__init__": "keyword-only: all but the address may be left out",
 }

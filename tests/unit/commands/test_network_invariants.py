@@ -26,6 +26,7 @@ from nova_fast.model.commands.security_groups import (
     NewSecurityGroup,
     NewSecurityGroupRule,
 )
+from nova_fast.model.commands.servers import RequestedNic
 from nova_fast.model.errors import NovaFastError
 from nova_fast.model.tasks import ApplyNetworks
 from nova_fast.queries import host_networks, quotas
@@ -69,9 +70,7 @@ class Chaos:
         server, network = self.random.choice(self.servers), self.random.choice(self.networks)
         groups = tuple(g.id for g in [self.any_of(tables.SECURITY_GROUPS)] if g and self.random.random() < 0.7)
         self.world.tx(
-            lambda tx: server_ports.create_server_port(
-                tx, server, network_id=network.id, fixed_ip=None, security_groups=groups, index=0
-            )
+            lambda tx: server_ports.create_server_ports(tx, [server], RequestedNic(network_id=network.id), groups, 0)[0]
         )
 
     def attach(self) -> None:

@@ -17,6 +17,7 @@ from nova_fast.model.commands.security_groups import (
     NewSecurityGroup,
     NewSecurityGroupRule,
 )
+from nova_fast.model.commands.servers import RequestedNic
 from nova_fast.model.errors import BadRequest, Conflict, NotFound, OverQuota
 from nova_fast.model.networks import AddressPool, Port
 from nova_fast.model.servers import Server
@@ -35,9 +36,9 @@ def world() -> Iterator[World]:
 
 def give_port(world: World, server: Server, network_id: str, fixed_ip: str | None = None, index: int = 0) -> Port:
     return world.tx(
-        lambda tx: ports.create_server_port(
-            tx, server, network_id=network_id, fixed_ip=fixed_ip, security_groups=(), index=index
-        )
+        lambda tx: ports.create_server_ports(
+            tx, [server], RequestedNic(network_id=network_id, fixed_ip=fixed_ip or ""), (), index
+        )[0]
     )
 
 
@@ -228,11 +229,7 @@ def test_a_rule_concerns_the_hosts_with_ports_in_its_group_only(world: World) ->
     group = world.do(CreateSecurityGroups(caller=ALICE, groups=(NewSecurityGroup(name="web"),))).groups[0].group
     default, web = world.server(name="d"), world.server(name="w")
     give_port(world, default, network.id)
-    world.tx(
-        lambda tx: ports.create_server_port(
-            tx, web, network_id=network.id, fixed_ip=None, security_groups=("web",), index=0
-        )
-    )
+    world.tx(lambda tx: ports.create_server_ports(tx, [web], RequestedNic(network_id=network.id), ("web",), 0)[0])
     world.tx(lambda tx: ports.bind_ports(tx, default.id, "h1"))
     world.tx(lambda tx: ports.bind_ports(tx, web.id, "h2"))
     before = wanted(world, "h1"), wanted(world, "h2")

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from nova_fast.commands import ports
+from nova_fast.model.commands.servers import RequestedNic
 from nova_fast.model.identity import Secret
 from nova_fast.model.networks import HostRoute, Network, Port
 from nova_fast.model.servers import Server, ServerKey, UserData
@@ -35,9 +36,9 @@ class Guest:
         )
         self.server: Server = world.server(name="vm", key=KEY, metadata={"role": "web"}, has_user_data=True)
         self.port: Port = world.tx(
-            lambda tx: ports.create_server_port(
-                tx, self.server, network_id=self.network.id, fixed_ip=None, security_groups=(), index=0, tag="net1"
-            )
+            lambda tx: ports.create_server_ports(
+                tx, [self.server], RequestedNic(network_id=self.network.id, tag="net1"), (), 0
+            )[0]
         )
         user_data = UserData(server_id=self.server.id, data=b"#!/bin/sh\n\xff")
         secret = Secret(name="token", value=b"s" * 32, created_at_us=1)
@@ -160,9 +161,7 @@ def test_network_data_of_a_dhcp_and_of_a_static_subnet(guest: Guest) -> None:
     fixed = guest.world.network()
     guest.world.subnet(fixed, "192.168.7.0/25", enable_dhcp=False)
     guest.world.tx(
-        lambda tx: ports.create_server_port(
-            tx, guest.server, network_id=fixed.id, fixed_ip=None, security_groups=(), index=1
-        )
+        lambda tx: ports.create_server_ports(tx, [guest.server], RequestedNic(network_id=fixed.id), (), 1)[0]
     )
     data = guest.document("/openstack/latest/network_data.json")
     link = "tap" + guest.port.id[:11]
