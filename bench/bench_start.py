@@ -17,7 +17,7 @@ import sys
 import time
 from typing import Any
 
-from bench.bench_cloud import ROOT, Cloud, running_cloud
+from bench.cloud import ROOT, Cloud, running_cloud
 from bench.fill import fill
 from bench.results import report
 

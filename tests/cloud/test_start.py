@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from bench.bench_cloud import running_cloud
 from bench.bench_start import filled, start
+from bench.cloud import running_cloud
 from tests.lengths import repeats
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]

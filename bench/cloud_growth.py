@@ -1,0 +1,140 @@
+"""One cloud with 1, 10, 100, 1,000 and 10,000 fake computes: what each host costs, and what a boot costs among them.
+
+The computes speak to the hub over tcp with CURVE, as hosts in a rack do, and send a heartbeat every 5 s each. What
+the hub costs is the whole process it lives in, the conductor: nothing is subtracted. At each size the heartbeats are
+counted where they are answered; if fewer came than were due, there is no figure.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from bench import crowd as crowds
+from bench.cloud import Cloud, Options, free_ports, prepared_cloud
+from bench.crowd import Crowd
+from bench.machine import ROOT, cpu_s, pss_mib
+from bench.plot import Panel, write_panels
+from bench.results import Refused, not_measured, report
+from bench.targets import TARGETS, promised
+from nova_fast.config import HubConfig
+
+PLOT = ROOT / "docs" / "cloud-growth.svg"
+SIZES, SIZES_QUICK = (1, 10, 100, 1_000, 10_000), (1, 200)
+SETTLE_S, SETTLE_QUICK_S = 10.0, 2.0
+WATCH_S, WATCH_QUICK_S = 30.0, 5.0  # several heartbeats
+BOOT_S, BOOT_QUICK_S = 10.0, 1.0
+HEARTBEAT_S = HubConfig().heartbeat_s
+
+
+class Size(msgspec.Struct, frozen=True):
+    """What was found with so many computes."""
+
+    hosts: int
+    up_s: float  # until the conductor knew those that were added
+    hub_cores: float
+    hub_mib: float
+    scheduler_mib: float
+    crowd_cores: float
+    boots: float = 0.0
+    hub_after_mib: float = 0.0  # when the boots of this size were over
+    scheduler_after_mib: float = 0.0
+
+
+def measure_growth(boot_for: Callable[..., Any], *, quick: bool) -> None:
+    """Run the sizes one after the other on one cloud; the last one's heartbeats have a target."""
+    [port] = free_ports(1)
+    found: list[Size] = []
+    options = Options(hosts=1, hub=f"tcp://127.0.0.1:{port}")
+    with prepared_cloud(options, crowds.let_in) as (cloud, _):
+        cloud.log_in()
+        create = cloud.prepare()
+        with crowds.crowd_of(cloud) as crowd:
+            for hosts in SIZES_QUICK if quick else SIZES:
+                try:
+                    size = _heartbeats(cloud, crowd, hosts, quick=quick)
+                except Refused as refused:
+                    not_measured(f"heartbeats_{hosts}", refused)
+                    break
+                with cloud.books() as books:
+                    boots = boot_for(cloud, create, books, BOOT_QUICK_S if quick else BOOT_S)
+                cloud.wait_idle()
+                pids = cloud.processes()
+                found.append(
+                    msgspec.structs.replace(
+                        size, boots=boots.rate, hub_after_mib=pss_mib(pids["conductor"]),
+                        scheduler_after_mib=pss_mib(pids["scheduler"]),
+                    )
+                )  # fmt: skip
+                report(f"boots_{hosts}_computes", boots.rate, "1/s", None)
+                report(f"control_plane_cpu_per_boot_{hosts}_computes", boots.control_plane_ms, "ms", None)
+    _report_growth(found)
+    if not quick and len(found) == len(SIZES):
+        plot(PLOT, found)
+
+
+def _heartbeats(cloud: Cloud, crowd: Crowd, hosts: int, *, quick: bool) -> Size:
+    """Add computes up to this number and watch them beat. Raises Refused when they could not keep their rhythm."""
+    up_s = crowd.grow(hosts - 1)  # the cloud plays one itself
+    time.sleep(SETTLE_QUICK_S if quick else SETTLE_S)
+    pids = cloud.processes()
+    hub_s, heard, begin = cpu_s(pids["conductor"]), crowd.heard(), time.monotonic()
+    time.sleep(WATCH_QUICK_S if quick else WATCH_S)
+    seconds = time.monotonic() - begin
+    hub_s, later = cpu_s(pids["conductor"]) - hub_s, crowd.heard()
+    with cloud.books() as books:
+        assert books.hosts_up() >= hosts, f"{books.hosts_up()} of {hosts} hosts are up"
+    crowd.check_rhythm(heard, later, seconds, HEARTBEAT_S)
+    size = Size(
+        hosts=hosts, up_s=up_s, hub_cores=hub_s / seconds, hub_mib=pss_mib(pids["conductor"]),
+        scheduler_mib=pss_mib(pids["scheduler"]), crowd_cores=(later.cpu_s - heard.cpu_s) / seconds,
+    )  # fmt: skip
+    if hosts == SIZES[-1]:
+        promised("heartbeats_10000_hub_cores", size.hub_cores)
+        promised("heartbeats_10000_hub_pss", size.hub_mib)
+    else:
+        report(f"heartbeats_{hosts}_hub_cores", size.hub_cores, "cores", None)
+        report(f"heartbeats_{hosts}_hub_pss", size.hub_mib, "MiB", None)
+    report(f"heartbeats_{hosts}_fake_computes_cores", size.crowd_cores, "cores", None)
+    if hosts > 1:
+        report(f"hosts_{hosts}_up", size.up_s, "s", None)
+    return size
+
+
+def _report_growth(found: list[Size]) -> None:
+    """What a host adds: from after the boots of the last size but one to before those of the last."""
+    if len(found) < 2:
+        return
+    before, last = found[-2:]
+    more = last.hosts - before.hosts
+    report("memory_a_host_hub", (last.hub_mib - before.hub_after_mib) * 1024 / more, "KiB", None)
+    report("memory_a_host_scheduler", (last.scheduler_mib - before.scheduler_after_mib) * 1024 / more, "KiB", None)
+
+
+def plot(path: Path, found: list[Size]) -> None:
+    """Three panels: boots, processor, memory."""
+    write_panels(
+        path,
+        [
+            Panel("boots to ACTIVE a second", "fake computes", [("boots", [(s.hosts, s.boots) for s in found])]),
+            Panel(
+                "cores for heartbeats every 5 s",
+                "fake computes",
+                [("the hub's process", [(s.hosts, max(s.hub_cores, 0.001)) for s in found])],
+                ("promised at 10,000", TARGETS["heartbeats_10000_hub_cores"].value),
+            ),
+            Panel(
+                "memory, MiB (PSS)",
+                "fake computes",
+                [
+                    ("the hub's process", [(s.hosts, s.hub_mib) for s in found]),
+                    ("the scheduler", [(s.hosts, s.scheduler_mib) for s in found]),
+                ],
+                ("promised for the hub at 10,000", TARGETS["heartbeats_10000_hub_pss"].value),
+            ),
+        ],
+    )

@@ -1,0 +1,36 @@
+"""What our API is compared with, each in a process of its own: bare Falcon, and a bare protocol on ``httptools``."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+from bench.cloud import free_ports
+from bench.machine import ROOT
+
+FALCON, PROTOCOL = "bench.bare_falcon", "bench.bare_protocol"
+
+
+@contextlib.contextmanager
+def running(module: str, body: bytes) -> Iterator[int]:
+    """A peer that answers every GET of a server with this JSON; its port."""
+    [port] = free_ports(1)
+    process = subprocess.Popen([sys.executable, "-m", module, str(port)], cwd=ROOT, stdin=subprocess.PIPE)
+    try:
+        assert process.stdin is not None
+        process.stdin.write(body)
+        process.stdin.close()
+        end = time.monotonic() + 20
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+                break
+            assert time.monotonic() < end and process.poll() is None, f"{module} did not start"
+            time.sleep(0.05)
+        yield port
+    finally:
+        process.kill()
+        process.wait()
