@@ -1,6 +1,8 @@
-"""Calls per second through the hub: a daemon asks the conductor over ipc, both ends encode and decode.
+"""The hub: calls a second and how late they are, over a Unix socket and over tcp with CURVE; events to watchers.
 
-The hub runs in its own process, as in the cloud.
+The hub runs in its own process, as in the cloud, and both ends encode and decode. First a closed loop finds what 64
+calls in flight reach; then an open loop offers half of that, and latency runs from the intended time of each call. The
+processor time of the hub's process for each call is beside it: it says the same on a machine that is busy.
 
     python -m bench hub
 """
@@ -9,35 +11,77 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import random
 import tempfile
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
+import msgspec
 import uvloop
+import zmq
 
-from bench.results import percentile, report
+from bench.arrivals import EVEN, Pacer, offsets
+from bench.cloud import free_ports
+from bench.histogram import Latencies
+from bench.machine import cpu_s
+from bench.open_loop import CPU_SHARE_MAX, LAG_P99_S_MAX
+from bench.results import Refused, not_measured, report
+from bench.targets import promised
 from nova_fast.config import HubConfig
+from nova_fast.hub.contracts import encode_event
+from nova_fast.hub.keys import AllowList, PeerKeys, ServerKeys
 from nova_fast.hub.peer import Peer
 from nova_fast.hub.server import HubServer, Incoming
+from nova_fast.model.base import Message
+from nova_fast.model.events import ServerChanged
 from nova_fast.model.tasks import Done, MetadataAnswer, MetadataRequest, ServiceReport
 
-SECONDS, SECONDS_QUICK = 1.5, 0.5  # for each measure
+SECONDS, SECONDS_QUICK = 4.0, 0.3  # for each measure
+IN_FLIGHT = 64
 REQUEST = MetadataRequest(
     network_id="n" * 36, address="10.0.0.5", method="GET", path="/openstack/latest/meta_data.json", body=b"x" * 300
 )
 ANSWER = MetadataAnswer(status=200, content_type="application/json", body=b"y" * 300)
 REPORT = ServiceReport(name="api.0", binary="nova-api", host="host1", zone="internal")
+EVENT = encode_event(
+    ServerChanged(server_id="s" * 36, project_id="p" * 32, status="ACTIVE", task_state=None, host="host1")
+)
+EVENTS, EVENTS_QUICK = 100_000, 10_000
+WATCHERS = 4
 
 
-class Measured(NamedTuple):
-    """What one measure found."""
+class Meeting(msgspec.Struct, frozen=True):
+    """Where hub and peers meet; over tcp with the keys of both."""
 
-    calls_per_s: float
-    latencies_ms: list[float]
+    address: str
+    server: tuple[bytes, bytes] = (b"", b"")
+    peer: tuple[bytes, bytes] = (b"", b"")
+
+    def server_keys(self) -> ServerKeys | None:
+        if not self.server[0]:
+            return None
+        return ServerKeys(*self.server, AllowList({self.peer[0]: ("api.*",)}))
+
+    def peer_keys(self) -> PeerKeys | None:
+        return PeerKeys(*self.peer, self.server[0]) if self.server[0] else None
 
 
-def serve(address: str) -> None:
+class _Events:
+    """A log of so many equal events."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def read(self, after_generation: int, limit: int) -> list[tuple[int, bytes]]:
+        first = after_generation + 1
+        return [(number, EVENT) for number in range(first, min(first + limit, self._count + 1))]
+
+    def oldest(self) -> int:
+        return 1
+
+
+def serve(meeting: Meeting, events: int) -> None:
     """Answer until killed: MetadataRequest one by one, ServiceReport in batches."""
 
     def answer_all(calls: list[Incoming]) -> None:
@@ -45,57 +89,151 @@ def serve(address: str) -> None:
             call.reply(Done())
 
     async def run() -> None:
-        server = HubServer(address, config=HubConfig())
+        keys = meeting.server_keys()
+        source: Any = _Events(events)
+        server = HubServer(meeting.address, config=HubConfig(), keys=keys, events=source)
         server.handle(MetadataRequest, lambda peer, message, call_id: ANSWER)
         server.handle_batch((ServiceReport,), answer_all)
         await server.start()
+        server.notify_events(events)
         await asyncio.Event().wait()
 
     uvloop.run(run())
 
 
-async def measure(peer: Peer, message: MetadataRequest | ServiceReport, in_flight: int, seconds: float) -> Measured:
-    """Call for some seconds with this many callers."""
-    latencies_ms: list[float] = []
-    begin = time.perf_counter()
-    end = begin + seconds
+class Asker:
+    """The asking end, and what the hub's process costs meanwhile."""
 
-    async def caller() -> None:
-        while (start := time.perf_counter()) < end:
-            await peer.call(message, timeout_s=10)
-            latencies_ms.append((time.perf_counter() - start) * 1e3)
+    def __init__(self, peer: Peer, hub_pid: int, seconds: float) -> None:
+        self._peer = peer
+        self._hub_pid = hub_pid
+        self._seconds = seconds
 
-    await asyncio.gather(*(caller() for _ in range(in_flight)))
-    return Measured(len(latencies_ms) / (time.perf_counter() - begin), latencies_ms)
+    async def closed(self, name: str, message: Message, in_flight: int) -> float:
+        """Call with so many callers that wait; reports and returns calls a second."""
+        latencies_s: list[float] = []
+        hub_s, begin = cpu_s(self._hub_pid), time.perf_counter()
+        end = begin + self._seconds
+
+        async def caller() -> None:
+            while (start := time.perf_counter()) < end:
+                await self._peer.call(message, timeout_s=10)
+                latencies_s.append(time.perf_counter() - start)
+
+        await asyncio.gather(*(caller() for _ in range(in_flight)))
+        rate = len(latencies_s) / (time.perf_counter() - begin)
+        found = Latencies()
+        found.add(latencies_s)
+        if name:
+            report(f"{name}_p99", found.ms(99), "ms", None)
+            hub_us = 1e6 * (cpu_s(self._hub_pid) - hub_s) / len(latencies_s)
+            report(f"{name}_hub_cpu", hub_us, "us a call", None)
+        return rate
+
+    async def opened(self, rate: float) -> Latencies:
+        """Offer so many calls a second. Raises Refused when this process could not keep its schedule."""
+        running: set[asyncio.Task[None]] = set()
+
+        async def one(intended_s: float) -> None:
+            await self._peer.call(REQUEST, timeout_s=10)
+            pacer.finished(intended_s, True)
+
+        def launch(intended_s: float) -> None:
+            task = asyncio.ensure_future(one(intended_s))
+            running.add(task)
+            task.add_done_callback(running.discard)
+
+        pacer = Pacer(offsets(rate, self._seconds + 0.5, EVEN, random.Random(1)), 0.5, launch)
+        begin, used = time.monotonic(), time.process_time()
+        assert await pacer.run(15), f"{pacer.unanswered} calls were not answered"
+        share = (time.process_time() - used) / (time.monotonic() - begin)
+        lag_s = sorted(pacer.lags_s)[int(len(pacer.lags_s) * 0.99)]
+        if share > CPU_SHARE_MAX or lag_s > LAG_P99_S_MAX:
+            raise Refused(f"the asking process was {lag_s * 1000:.1f} ms late and used {share:.0%} of its core")
+        found = Latencies()
+        found.add(pacer.latencies_s)
+        return found
 
 
-async def ask(address: str, seconds: float) -> None:
-    """Run all measures."""
-    peer = Peer("api.0", address, config=HubConfig())
+async def ask(meeting: Meeting, kind: str, hub_pid: int, seconds: float) -> None:
+    """Run all calls over one transport."""
+    peer = Peer("api.0", meeting.address, config=HubConfig(), keys=meeting.peer_keys())
     await peer.start()
     await peer.connected(10)
-    await measure(peer, REQUEST, 64, seconds)  # warm up
-    for name, message, in_flight, target in (
-        ("hub_rpc_1_in_flight", REQUEST, 1, 4_000),
-        ("hub_rpc_64_in_flight", REQUEST, 64, 15_000),
-        ("hub_rpc_64_in_flight_batched", REPORT, 64, 15_000),
-    ):
-        found = await measure(peer, message, in_flight, seconds)
-        report(name, found.calls_per_s, "1/s", target)
-        report(f"{name}_p99", percentile(found.latencies_ms, 0.99), "ms", None)
+    asker = Asker(peer, hub_pid, seconds)
+    await asker.closed("", REQUEST, IN_FLIGHT)  # warm up
+    report(f"hub_rpc_{kind}_1_in_flight", await asker.closed(f"hub_rpc_{kind}_1_in_flight", REQUEST, 1), "1/s", None)
+    rate = await asker.closed(f"hub_rpc_{kind}", REQUEST, IN_FLIGHT)
+    if kind == "tcp_curve":
+        promised("hub_rpc_tcp_curve", rate)
+    else:
+        report(f"hub_rpc_{kind}", rate, "1/s", None)
+    batched = await asker.closed(f"hub_rpc_{kind}_batched", REPORT, IN_FLIGHT)
+    report(f"hub_rpc_{kind}_batched", batched, "1/s", None)
+    try:
+        late = await asker.opened(rate / 2)
+    except Refused as refused:
+        not_measured(f"hub_rpc_{kind}_half_load", refused)
+    else:
+        for percent in (50, 99.9):
+            report(f"hub_rpc_{kind}_half_load_p{percent:g}", late.ms(percent), "ms", None)
+        if kind == "tcp_curve":
+            promised("hub_rpc_tcp_curve_half_load_p99", late.ms(99))
+        else:
+            report(f"hub_rpc_{kind}_half_load_p99", late.ms(99), "ms", None)
     await peer.close()
 
 
+async def watch(meeting: Meeting, kind: str, events: int) -> None:
+    """Several watchers read the whole log from its beginning, decoded, at the same time."""
+    peers = []
+    done = asyncio.Event()
+    left = WATCHERS
+
+    def last(generation: int) -> None:
+        nonlocal left
+        if generation == events:
+            left -= 1
+            if not left:
+                done.set()
+
+    def gap() -> None:
+        raise AssertionError("events were missed")
+
+    for number in range(WATCHERS):
+        peer = Peer(f"api.{number}", meeting.address, config=HubConfig(), keys=meeting.peer_keys())
+        peer.subscribe(0, lambda generation, _event: last(generation), gap)
+        peers.append(peer)
+    begin = time.perf_counter()
+    for peer in peers:
+        await peer.start()
+    async with asyncio.timeout(120):
+        await done.wait()
+    report(f"hub_events_{kind}_{WATCHERS}_watchers", WATCHERS * events / (time.perf_counter() - begin), "1/s", None)
+    for peer in peers:
+        await peer.close()
+
+
 def main(*, quick: bool = False) -> None:
+    seconds, events = (SECONDS_QUICK, EVENTS_QUICK) if quick else (SECONDS, EVENTS)
+    context = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory(prefix="hub-bench-") as folder:
-        address = f"ipc://{Path(folder) / 'hub.sock'}"
-        process = multiprocessing.get_context("spawn").Process(target=serve, args=(address,), daemon=True)
-        process.start()
-        try:
-            uvloop.run(ask(address, SECONDS_QUICK if quick else SECONDS))
-        finally:
-            process.kill()
-            process.join()
+        keys = {"server": zmq.curve_keypair(), "peer": zmq.curve_keypair()}
+        [port] = free_ports(1)
+        meetings = {
+            "ipc": Meeting(f"ipc://{Path(folder) / 'hub.sock'}"),
+            "tcp_curve": Meeting(f"tcp://127.0.0.1:{port}", **keys),
+        }
+        for kind, meeting in meetings.items():
+            process = context.Process(target=serve, args=(meeting, events), daemon=True)
+            process.start()
+            assert process.pid is not None
+            try:
+                uvloop.run(ask(meeting, kind, process.pid, seconds))
+                uvloop.run(watch(meeting, kind, events))
+            finally:
+                process.kill()
+                process.join()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import random
 import time
 from collections import deque
 
-from bench import scheduler_hub, scheduler_index
+from bench import scheduler_hub, scheduler_index, scheduler_peers
 from bench.results import report
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.events import Claimed, Released
@@ -116,6 +116,7 @@ def main(*, quick: bool = False) -> None:
     rng = random.Random(10_000)
     scheduler_hub.main(fleet(10_000, rng), FLAVORS, quick=quick)
     scheduler_index.main(quick=quick)
+    scheduler_peers.main(quick=quick)
 
 
 if __name__ == "__main__":
