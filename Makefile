@@ -8,11 +8,12 @@ VENV_PYTHON := $(VENV)/bin/python
 AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Tests of one process that need no cloud and no clock: two at a time.
-ALONE := tests/unit tests/api
+ALONE := tests/unit tests/api bench/micro
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up down test torture simulate nova-environment oracle check format bench bench-quick
-.PHONY: bench-scheduler record-layout clean
+.PHONY: help setup up down test torture simulate nova-environment oracle check format record-layout clean
+.PHONY: bench bench-quick bench-micro bench-compare bench-large
+.PHONY: bench-store bench-hub bench-scheduler bench-api bench-sdk bench-cloud bench-start
 
 help: ## say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,14 +54,23 @@ format: setup ## put the code into shape
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-bench: setup ## run all benchmarks, print RESULT lines
-	@$(AS_ROOT) $(VENV_PYTHON) -m bench
+bench: setup ## run all benchmarks (20 minutes), print RESULT lines; RECORD=0.1.0 writes them to docs/benchmarks/history
+	@$(AS_ROOT) $(VENV_PYTHON) -m bench $(if $(RECORD),--record $(RECORD))
 
-bench-quick: setup ## the same with small numbers, in about a minute
+bench-quick: setup ## the same with small numbers, in about a minute: that everything can be measured, not what it is
 	@$(AS_ROOT) $(VENV_PYTHON) -m bench --quick
 
-bench-scheduler: setup ## the scheduler alone: its index, its full pass, the growth curve in docs/
-	@$(VENV_PYTHON) -m bench scheduler
+bench-store bench-hub bench-scheduler bench-api bench-sdk bench-cloud bench-start: setup # one of them
+	@$(AS_ROOT) $(VENV_PYTHON) -m bench $(@:bench-%=%) $(if $(RECORD),--record $(RECORD))
+
+bench-large: setup ## 100,000 hosts and 1,000,000 servers, once (half an hour, 10 GB of disk)
+	@$(AS_ROOT) $(VENV_PYTHON) -m bench large $(if $(RECORD),--record $(RECORD))
+
+bench-micro: setup ## single steps under pytest-benchmark; kept in .benchmarks/, one file a commit
+	@$(VENV_PYTHON) -m bench.micro_run
+
+bench-compare: setup ## is this tree slower than the last commit, or than AGAINST=commit? Fails when it is
+	@$(VENV_PYTHON) -m bench.compare $(if $(AGAINST),--against $(AGAINST))
 
 record-layout: setup ## write down the fields of new records
 	$(VENV_PYTHON) tools/record_layout.py --update
