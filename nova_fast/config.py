@@ -107,6 +107,9 @@ class SchedulerConfig(_Section, frozen=True):
     metrics_required: bool = True  # a host without one of them is an error; MetricsFilter keeps such hosts out
     metrics_weight_of_unavailable: float = -10000.0  # else: the weight of a host without one of them
     pci_alias: tuple[str, ...] = ()  # what flavors may call PCI devices, each in JSON as Nova's [pci]alias
+    disable_fallback_pcpu_query: bool = (
+        False  # hosts that keep no CPUs for one server each will not do for hw:cpu_policy
+    )
     enable_isolated_aggregate_filtering: bool = False  # aggregates with trait:X=required take only servers that ask so
     image_metadata_prefilter: bool = False  # hosts must have the traits of the image's buses and models
 
@@ -121,6 +124,9 @@ class ComputeConfig(_Section, frozen=True):
     instances_dir: str = ""  # "" = instances in the state folder
     stop_grace_s: Seconds = 10  # for a guest to shut itself down
     reserved_ram_mib: Annotated[int, Meta(ge=0)] = 512  # kept for the machine itself
+    cpu_shared_set: str = ""  # CPUs that servers share, like 0-3,^1; "" = all, or none with cpu_dedicated_set
+    cpu_dedicated_set: str = ""  # CPUs kept for servers with CPUs of their own: the host's PCPU
+    reserved_huge_pages: tuple[str, ...] = ()  # kept for others than servers: node:0,size:2048,count:64
     cpu_allocation_ratio: Ratio = 4.0  # vCPUs given out for each one there is
     ram_allocation_ratio: Ratio = 1.0  # the same for RAM
     disk_allocation_ratio: Ratio = 1.0  # the same for disk
@@ -129,6 +135,9 @@ class ComputeConfig(_Section, frozen=True):
     fake_vcpus: Positive = 1000  # of each fake host
     fake_ram_mib: Positive = 4_000_000  # of each fake host
     fake_disk_gib: Positive = 100_000  # of each fake host
+    fake_numa_cells: Limit = 0  # over which these are spread; 0 = it tells of none
+    fake_threads_per_core: Positive = 1  # of each fake host with cells
+    fake_huge_pages: Limit = 0  # of 2 MiB in each of its cells
 
 
 class NetworkConfig(_Section, frozen=True):

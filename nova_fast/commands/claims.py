@@ -8,18 +8,22 @@ import msgspec
 
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import Claimed, Released
-from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, claim_of, most_of
+from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of, stock_of
 from nova_fast.model.servers import Server
+from nova_fast.model.topology import GuestTopology, Taken, changed, free_pools, shortage, with_usage
 from nova_fast.queries import server_groups
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
+#: Properties of an image that make a server take something else than its flavor says.
+_CLAIMING = frozenset(("hw_cpu_policy", "hw_mem_encryption"))
 
-def take_host(tx: Transaction, server: Server, host_name: str) -> Server:
-    """Claim a host for a server.
 
-    Raises Conflict (``claim_conflict``) when the host is gone, closed, too full, or no longer in the server's zone, or
-    when the rule of the server's group would be broken.
+def take_host(tx: Transaction, server: Server, host_name: str, chosen: Claim | None = None) -> Server:
+    """Claim a host for a server; ``chosen`` is what it is to take there, where that is not just what it asked for.
+
+    Raises Conflict (``claim_conflict``) when the host is gone, closed, too full, or no longer in the server's zone,
+    when a CPU or device that was chosen is somebody else's, or when the rule of the server's group would be broken.
     """
     assert not server.host, f"{server.id} has a host already"
     host = tx.get(tables.HOSTS, host_name)
@@ -30,13 +34,22 @@ def take_host(tx: Transaction, server: Server, host_name: str) -> Server:
     rule = server_groups.rule_of(tx, server)
     if rule is not None and not server_groups.may_join(tx, rule, host_name):
         raise _lost(host_name, f"is not where group {rule.id} ({rule.policy}) may have this server")
-    claim = claim_of(server.flavor)
+    claim = chosen or server.wish
     usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
     if not _fits(host, usage, claim):
         raise _lost(host_name, "has no more room")
+    if claim.topology is not None and (why := _shortage(host, usage, claim.topology)):
+        raise _lost(host_name, why)
     tx.put(tables.HOST_USAGE, _changed(usage, claim, 1))
     tx.emit(Claimed(server_id=server.id, host=host_name, claim=claim, group_id=server.group_id))
-    return msgspec.structs.replace(server, host=host_name)
+    claimed = claim if chosen is not None or not _CLAIMING.isdisjoint(server.image_properties) else None
+    return msgspec.structs.replace(server, host=host_name, claimed=claimed)
+
+
+def _shortage(host: Host, usage: HostUsage, wanted: GuestTopology) -> str:
+    cells = with_usage(host.resources.numa, usage.cells)
+    pools = free_pools(host.resources.pci, usage.devices)
+    return shortage(cells, pools, wanted, (host.cpu_ratio, host.ram_ratio))
 
 
 def _lost(host: str, why: str) -> Conflict:
@@ -47,12 +60,12 @@ def leave_host(tx: Transaction, server: Server) -> Server:
     """Give back what a server took of its host, if it has one."""
     if not server.host:
         return server
-    claim = claim_of(server.flavor)
+    claim = server.claim
     usage = tx.get(tables.HOST_USAGE, server.host)
     assert usage is not None, f"{server.host} has no usage although {server.id} is on it"
     tx.put(tables.HOST_USAGE, _changed(usage, claim, -1))
     tx.emit(Released(server_id=server.id, host=server.host, claim=claim))
-    return msgspec.structs.replace(server, host="")
+    return msgspec.structs.replace(server, host="", claimed=None)
 
 
 def charge(tx: Transaction, consumer_id: str, host_name: str, claim: Claim, sign: int) -> None:
@@ -83,7 +96,7 @@ def _fits_class(host: Host, usage: HostUsage, name: str, amount: int) -> bool:
         usage.resources.get(name, 0) + amount <= most_of(own)
         and own.min_unit <= amount <= own.max_unit
         and amount % own.step_size == 0
-        for own in host.inventories
+        for own in stock_of(host)
         if own.resource_class == name
     )
 
@@ -92,14 +105,19 @@ def _changed(usage: HostUsage, claim: Claim, sign: int) -> HostUsage:
     resources = Counter(usage.resources)
     for name, amount in claim.resources.items():
         resources[name] += sign * amount
-    changed = msgspec.structs.replace(
+    taken = Taken(usage.cells, usage.devices)
+    if claim.topology is not None:
+        taken = changed(taken, claim.topology, sign)
+    new = msgspec.structs.replace(
         usage,
         vcpus=usage.vcpus + sign * claim.vcpus,
         ram_mib=usage.ram_mib + sign * claim.ram_mib,
         disk_gib=usage.disk_gib + sign * claim.disk_gib,
         servers=usage.servers + sign,
         resources={name: amount for name, amount in resources.items() if amount},
+        cells=taken.cells,
+        devices=taken.devices,
     )
-    least = min(changed.vcpus, changed.ram_mib, changed.disk_gib, changed.servers, *resources.values())
+    least = min(new.vcpus, new.ram_mib, new.disk_gib, new.servers, *resources.values())
     assert least >= 0, f"{usage.host} gave back too much"
-    return changed
+    return new

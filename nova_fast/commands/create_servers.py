@@ -19,6 +19,7 @@ from nova_fast.commands.workflows import start_creations
 from nova_fast.model.commands.servers import CreateServers, RequestedNic, ServersCreated
 from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NotFound, OverQuota
 from nova_fast.model.flavors import Flavor
+from nova_fast.model.guest_cells import Asked, check_encryption, wanted_cells
 from nova_fast.model.identity import Caller
 from nova_fast.model.images import Image, ImageStatus
 from nova_fast.model.networks import Network
@@ -46,6 +47,10 @@ def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
         raise Forbidden("A server belongs to a project: the token must be scoped to one.", code="no_project")
     flavor = _flavor(tx, request)
     image = _image(tx, request, flavor)
+    if flavor.extra_specs or image.properties:
+        asked = Asked(flavor.extra_specs, image.properties, flavor.vcpus, flavor.ram_mib)
+        check_encryption(asked, flavor.name, image.name or image.id)
+        wanted_cells(asked)  # what contradicts itself is refused here
     key = _key(tx, request)
     _check_zone(tx, request)
     check_metadata_quota(tx, project_id, request.metadata)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from nova_fast.model.decisions import PlacementDecision
-from nova_fast.model.hosts import claim_of
 from nova_fast.model.servers import Server
 from nova_fast.model.tasks import Placement
 from nova_fast.state import schema as tables
@@ -23,7 +22,7 @@ def record_decision(tx: Transaction, server: Server, placement: Placement, exclu
         weight=placement.weight,
         candidates=placement.candidates,
         policy=placement.policy,
-        claim=claim_of(server.flavor),
+        claim=server.claim,
         top=placement.top,
         excluded_hosts=excluded_hosts,
     )

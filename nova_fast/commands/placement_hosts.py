@@ -14,7 +14,7 @@ import msgspec
 from nova_fast.commands.aggregates import join, leave
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import HostChanged
-from nova_fast.model.hosts import Host, Inventory, Shares, settled
+from nova_fast.model.hosts import Host, Inventory, Shares, settled, stock_of
 from nova_fast.model.identity import Caller
 from nova_fast.model.placement import AMOUNT_MAX, HOST_CLASSES, capacity_of
 from nova_fast.queries import hosts, placement
@@ -39,7 +39,15 @@ def set_inventories(tx: Transaction, host: Host, inventories: dict[str, Inventor
             decided[reserved_field] = own.reserved
         if own.allocation_ratio != getattr(configured, ratio_field):
             decided[ratio_field] = own.allocation_ratio
-    others = tuple(inventories[name] for name in sorted(inventories) if name not in HOST_CLASSES)
+    machine = {own.resource_class: own for own in stock_of(msgspec.structs.replace(host, inventories=()))}
+    for name, own in machine.items():
+        if inventories.get(name) != own:
+            raise Conflict(
+                f"The {name} of host {host.name} are the CPUs its configuration keeps: {own.total}, each given once.",
+                hint="change cpu_dedicated_set of the host",
+            )
+    given = inventories.keys() - HOST_CLASSES.keys() - machine.keys()
+    others = tuple(inventories[name] for name in sorted(given))
     _put(tx, host, settled(msgspec.structs.replace(host, decided=Shares(**decided), inventories=others)))
 
 

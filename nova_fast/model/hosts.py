@@ -4,51 +4,22 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 
 import msgspec
 
 from nova_fast.model.base import Record, Value
 from nova_fast.model.flavors import Flavor, masked_vcpus
 from nova_fast.model.placement_names import RESOURCE_CLASSES
+from nova_fast.model.topology import CellUsage, GuestTopology, NumaCell, PciPool
 
 #: The scope of extra specs that ask for amounts of resource classes.
 RESOURCES = "resources:"
+#: The class of CPUs that are one server's alone.
+PCPU = "PCPU"
+NO_PROPERTIES: Mapping[str, str] = MappingProxyType({})
 _MIB_PER_GIB = 1024
-
-
-class Pages(Value, frozen=True):
-    """Memory pages of one size in a NUMA cell."""
-
-    size_kib: int
-    total: int
-    used: int = 0
-    reserved: int = 0
-
-
-class NumaCell(Value, frozen=True):
-    """One NUMA cell of a machine and what is taken of it."""
-
-    number: int
-    shared_cpus: tuple[int, ...] = ()  # for servers that share CPUs
-    dedicated_cpus: tuple[int, ...] = ()  # for servers that have CPUs of their own
-    pinned_cpus: tuple[int, ...] = ()  # of these, the ones taken
-    siblings: tuple[tuple[int, ...], ...] = ()  # CPUs that are threads of one core
-    ram_mib: int = 0
-    ram_used_mib: int = 0
-    vcpus_used: int = 0  # of the shared CPUs
-    pages: tuple[Pages, ...] = ()
-    socket: int | None = None
-
-
-class PciPool(Value, frozen=True):
-    """Free PCI devices that a server cannot tell apart."""
-
-    vendor_id: str
-    product_id: str
-    count: int
-    device_type: str = ""  # type-PCI, type-PF, type-VF, vdpa
-    numa_node: int | None = None
-    tags: dict[str, str] = {}  # what the operator says of them: physical_network, …
 
 
 class HostResources(Value, frozen=True):
@@ -70,6 +41,7 @@ class HostResources(Value, frozen=True):
     metrics: dict[str, float] = {}  # what a monitor measures, by Nova's names: cpu.user.percent, …
     numa: tuple[NumaCell, ...] = ()
     pci: tuple[PciPool, ...] = ()
+    pcpus: int = 0  # CPUs kept for servers that have CPUs of their own; the others are vcpus
 
 
 class Inventory(Value, frozen=True):
@@ -140,6 +112,8 @@ class HostUsage(Record, frozen=True):
     disk_gib: int = 0
     servers: int = 0  # and other consumers
     resources: dict[str, int] = {}  # of the classes that operators added
+    cells: tuple[CellUsage, ...] = ()  # by number; those of which nothing is taken are left out
+    devices: tuple[str, ...] = ()  # PCI addresses, in order
 
 
 class Service(Record, frozen=True):
@@ -165,6 +139,7 @@ class Claim(Value, frozen=True):
     ram_mib: int
     disk_gib: int
     resources: dict[str, int] = {}  # of the classes that operators added: the flavor's resources:CUSTOM_…
+    topology: GuestTopology | None = None  # cells and devices, where a host was chosen; None = it asked for none
 
 
 def capacity(host: Host) -> Claim:
@@ -175,6 +150,15 @@ def capacity(host: Host) -> Claim:
         ram_mib=math.floor((resources.ram_mib - host.reserved_ram_mib) * host.ram_ratio),
         disk_gib=math.floor((resources.disk_gib - host.reserved_disk_gib) * host.disk_ratio),
     )
+
+
+def stock_of(host: Host) -> tuple[Inventory, ...]:
+    """What a host has of other classes than vCPUs, RAM and disk: CPUs kept for one server each, and an operator's."""
+    own = host.resources.pcpus
+    if not own:
+        return host.inventories
+    others = tuple([one for one in host.inventories if one.resource_class != PCPU])  # set before the host kept any
+    return (Inventory(resource_class=PCPU, total=own, max_unit=own), *others)
 
 
 def most_of(inventory: Inventory) -> int:
@@ -208,8 +192,8 @@ def _is_of_class(spec: str) -> bool:
     return name != spec and (name in RESOURCE_CLASSES or name.startswith("CUSTOM_"))
 
 
-def claim_of(flavor: Flavor) -> Claim:
-    """What a server of this flavor takes of a host; the swap disk counts in whole GiB.
+def claim_of(flavor: Flavor, image_properties: Mapping[str, str] = NO_PROPERTIES) -> Claim:
+    """What a server of this flavor and image takes of a host; the swap disk counts in whole GiB.
 
     Extra specs ``resources:CLASS`` add resource classes or replace the flavor's own amounts, 0 takes none of it (Nova
     admin guide, "Extra specs"). vCPUs with a CPU of their own are PCPU, no VCPU; persistent memory and encryption of
@@ -220,32 +204,37 @@ def claim_of(flavor: Flavor) -> Claim:
         for name, amount in flavor.extra_specs.items()
         if _is_of_class(name) and amount.isdecimal()
     }
-    if "VCPU" not in asked and "PCPU" not in asked and (pinned := pinned_vcpus(flavor)):
+    if "VCPU" not in asked and "PCPU" not in asked and (pinned := pinned_vcpus(flavor, image_properties)):
         isolated = flavor.extra_specs.get("hw:emulator_threads_policy") == "isolate"
-        asked |= {"VCPU": flavor.vcpus - pinned, "PCPU": pinned + isolated}
-    for name in _feature_classes(flavor.extra_specs):
+        asked |= {"VCPU": flavor.vcpus - pinned, PCPU: pinned + isolated}
+    for name in _feature_classes(flavor.extra_specs, image_properties):
         asked[name] = asked.get(name, 0) + 1
     disk_gib = flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB)
     return Claim(
-        vcpus=asked.pop("VCPU", 0 if "PCPU" in asked else flavor.vcpus),
+        vcpus=asked.pop("VCPU", 0 if PCPU in asked else flavor.vcpus),
         ram_mib=asked.pop("MEMORY_MB", flavor.ram_mib),
         disk_gib=asked.pop("DISK_GB", disk_gib),
         resources={name: amount for name, amount in asked.items() if amount},
     )
 
 
-def pinned_vcpus(flavor: Flavor) -> int:
-    """How many vCPUs of this flavor have a CPU of their own: ``hw:cpu_policy`` dedicated or mixed."""
-    policy = flavor.extra_specs.get("hw:cpu_policy")
+def pinned_vcpus(flavor: Flavor, image_properties: Mapping[str, str] = NO_PROPERTIES) -> int:
+    """How many vCPUs have a CPU of their own: the CPU policy of the flavor, else of the image, dedicated or mixed."""
+    policy = flavor.extra_specs.get("hw:cpu_policy") or image_properties.get("hw_cpu_policy")
     if policy == "mixed":
-        return len(masked_vcpus(flavor.extra_specs, flavor.vcpus))
+        mask = image_properties.get("hw_cpu_realtime_mask", "")
+        return len(masked_vcpus(flavor.extra_specs, flavor.vcpus, mask))
     return flavor.vcpus if policy == "dedicated" else 0
 
 
-def _feature_classes(extra_specs: dict[str, str]) -> list[str]:
+def _feature_classes(extra_specs: dict[str, str], image_properties: Mapping[str, str]) -> list[str]:
     """The classes of which a feature takes one; named more than once, more than one."""
     labels = [label.strip() for label in extra_specs.get("hw:pmem", "").split(",")]
     classes = ["CUSTOM_PMEM_NAMESPACE_" + re.sub(r"[^A-Z0-9]", "_", label.upper()) for label in labels if label]
-    if extra_specs.get("hw:mem_encryption", "").strip().lower() in ("1", "t", "true", "on", "y", "yes"):
+    asked = (extra_specs.get("hw:mem_encryption", ""), image_properties.get("hw_mem_encryption", ""))
+    if any(text.strip().lower() in _TRUE for text in asked):
         classes.append("MEM_ENCRYPTION_CONTEXT")
     return classes
+
+
+_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import msgspec
 
 from nova_fast.model.base import Record, Value
-from nova_fast.model.hosts import Claim, Host, Inventory
+from nova_fast.model.hosts import Claim, Host, Inventory, stock_of
 
 VCPU, MEMORY_MB, DISK_GB = "VCPU", "MEMORY_MB", "DISK_GB"
 #: What every compute host has: class → the fields of HostResources, of Host and of Shares that say how much.
@@ -121,7 +121,7 @@ def inventories_of(host: Host) -> dict[str, Inventory]:
                 max_unit=min(total, AMOUNT_MAX),
                 allocation_ratio=getattr(host, ratio_field),
             )
-    return found | {own.resource_class: own for own in host.inventories}
+    return found | {own.resource_class: own for own in stock_of(host)}
 
 
 def amounts_of(claim: Claim) -> dict[str, int]:

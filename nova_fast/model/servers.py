@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from nova_fast.model.base import Record, Value
 from nova_fast.model.flavors import Flavor
+from nova_fast.model.hosts import Claim, claim_of
 from nova_fast.model.states import PowerState, TaskState, VmState
 
 
@@ -69,6 +70,17 @@ class Server(Record, frozen=True):
     observed_at_us: int = 0  # when its host last told us what its guest is; steady time
     observed_sequence: int = 0  # the number of that statement, see model.tasks
     group_id: str = ""  # its server group
+    claimed: Claim | None = None  # what it takes of its host, where its flavor alone does not say that
+
+    @property
+    def claim(self) -> Claim:
+        """What it takes of its host."""
+        return self.claimed or claim_of(self.flavor)
+
+    @property
+    def wish(self) -> Claim:
+        """What it is to take of a host that is yet to be chosen."""
+        return claim_of(self.flavor, self.image_properties)
 
     @property
     def domain_name(self) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from nova_fast.model.base import Message, Value
 from nova_fast.model.hosts import Claim, HostResources
 from nova_fast.model.states import Action, PowerState
+from nova_fast.model.topology import GuestTopology
 
 # ------------------------------------------------------------------------------------------------ compute
 
@@ -52,6 +53,7 @@ class Guest(Value, frozen=True):
     nics: tuple[GuestNic, ...]
     config_drive: dict[str, bytes] | None = None  # path inside the drive → content; None = no drive
     extra_specs: dict[str, str] = {}
+    topology: GuestTopology | None = None  # the cells and devices of its host that it has; None = none of its own
 
 
 #: What a compute daemon says is numbered: the low bits grow with each statement, the others name the process.
@@ -351,6 +353,7 @@ class Placement(Message, frozen=True):
     candidates: int = 0  # hosts that passed all filters; 0 beside a host = a choice that was made before, repeated
     top: tuple[HostWeight, ...] = ()  # the best of them with the winner, best first; none for those placed many at once
     policy: str = ""  # that chose
+    claim: Claim | None = None  # what is taken there, where it is not just what was asked for
 
 
 class Selection(Message, frozen=True):

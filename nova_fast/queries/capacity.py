@@ -27,7 +27,7 @@ def request_of(reader: Reader, asked: AskCapacity) -> PlacementRequest:
     properties = image.properties if image is not None else {}
     return PlacementRequest(
         server_id="",
-        claim=claim_of(flavor),
+        claim=claim_of(flavor, properties),
         zone=asked.zone,
         architecture=properties.get("hw_architecture") or properties.get("architecture", ""),
         extra_specs=flavor.extra_specs,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.events import Claimed
-from nova_fast.model.hosts import Host, HostUsage, claim_of
+from nova_fast.model.hosts import Host, HostUsage
 from nova_fast.model.servers import Server
 from nova_fast.model.states import VmState
 from nova_fast.state import schema as tables
@@ -47,7 +47,7 @@ def fleet(reader: Reader, pending: Iterable[str] = ()) -> FleetSnapshot:
     busy = [server.id for server in building if server.host]
     asked = {server.id: server for server in building if server.host} | _placed(reader, pending)
     claimed = [
-        Claimed(server_id=server.id, host=server.host, claim=claim_of(server.flavor), group_id=server.group_id)
+        Claimed(server_id=server.id, host=server.host, claim=server.claim, group_id=server.group_id)
         for server in asked.values()
     ]
     return FleetSnapshot(

@@ -30,6 +30,7 @@ def guest_of(reader: Reader, server: Server, admin_password: str = "") -> Guest:
         nics=_nics(reader, server),
         config_drive=config_drive_files(reader, server, admin_password or None) if server.config_drive else None,
         extra_specs=server.flavor.extra_specs,
+        topology=server.claim.topology,
     )
 
 

@@ -15,7 +15,7 @@ import msgspec
 
 from nova_fast.model.base import Value
 from nova_fast.model.errors import NotFound
-from nova_fast.model.hosts import Host, claim_of
+from nova_fast.model.hosts import Host
 from nova_fast.model.placement import (
     DISK_GB,
     MEMORY_MB,
@@ -205,7 +205,7 @@ def taken_of(reader: Reader, found: Provider) -> list[Taken]:
                 Taken(
                     consumer=server.id,
                     generation=SERVER_GENERATION,
-                    resources=amounts_of(claim_of(server.flavor)),
+                    resources=amounts_of(server.claim),
                 )
             )
     for other in reader.scan_index(tables.CONSUMERS_BY_PROVIDER, found.uuid):
@@ -228,7 +228,7 @@ def _of_server(reader: Reader, server: Server) -> Consumer | None:
     host = reader.get(tables.HOSTS, server.host) if server.host else None
     if host is None:
         return None
-    share = ProviderShare(provider=host.uuid, resources=amounts_of(claim_of(server.flavor)))
+    share = ProviderShare(provider=host.uuid, resources=amounts_of(server.claim))
     return Consumer(
         uuid=server.id,
         generation=SERVER_GENERATION,

@@ -37,11 +37,12 @@ _BUSY_STATUS = "BUILD"
 class Pending:
     """A choice that has not been seen committed."""
 
-    __slots__ = ("claim", "host", "since_s")
+    __slots__ = ("claim", "host", "since_s", "wish")
 
-    def __init__(self, host: str, claim: Claim) -> None:
+    def __init__(self, host: str, wish: Claim, claim: Claim) -> None:
         self.host = host
-        self.claim = claim
+        self.wish = wish  # what was asked for
+        self.claim = claim  # what is taken for it: on one host this, on another that
         self.since_s: float | None = None  # the first tick that saw it
 
 
@@ -92,7 +93,7 @@ class Claims:
         waiting, self._pending = self._pending, {}
         for server_id, held in waiting.items():
             in_usage = self._confirmed.get(server_id, {}).get(held.host) == held.claim
-            if held.host in self._hosts and not in_usage:
+            if held.host in self._hosts and not in_usage and self._hosts.may_take(held.host, held.claim):
                 self._hosts.charge(held.host, held.claim)
                 self._pending[server_id] = held
                 self._join(server_id, groups.get(server_id, ""), held.host)
@@ -125,31 +126,37 @@ class Claims:
         """
         waiting = self._pending.get(server_id)
         if waiting is not None:
-            wanted = waiting.claim == request.claim and _may_stay(request, waiting.host)
+            wanted = waiting.wish == request.claim and _may_stay(request, waiting.host)
             if wanted and self._hosts.keeps(waiting.host):
                 return waiting.host
             self.release(server_id)
         for host, claim in self._confirmed.get(server_id, {}).items():
-            if claim in (None, request.claim) and _may_stay(request, host):
+            if (claim is None or _meets(claim, request.claim)) and _may_stay(request, host):
                 return host
         return ""
 
-    def take(self, server_id: str, request: PlacementRequest, host: str) -> None:
-        """Claim a host for a server, pending its commit."""
-        self._hosts.charge(host, request.claim)
+    def of(self, server_id: str, host: str) -> Claim | None:
+        """What a server takes of a host that it holds; None where only its conductor knows that any more."""
+        waiting = self._pending.get(server_id)
+        return waiting.claim if waiting is not None else self._confirmed[server_id][host]
+
+    def take(self, server_id: str, request: PlacementRequest, host: str, chosen: Claim | None = None) -> None:
+        """Claim a host for a server, pending its commit; ``chosen`` is what it takes there, if not just its wish."""
+        claim = chosen or request.claim
+        self._hosts.charge(host, claim)
         self._set_busy(server_id, host)
-        self._note_taken(server_id, request, host)
+        self._note_taken(server_id, request, host, claim)
 
     def take_row(self, server_id: str, request: PlacementRequest, row: int) -> str:
         """Write down what the table itself has taken for a server, pending its commit; the name of the host."""
         host = self._hosts.note_charged(row, request.claim)
         self._busy[server_id] = host
-        self._note_taken(server_id, request, host)
+        self._note_taken(server_id, request, host, request.claim)
         return host
 
-    def _note_taken(self, server_id: str, request: PlacementRequest, host: str) -> None:
+    def _note_taken(self, server_id: str, request: PlacementRequest, host: str, claim: Claim) -> None:
         assert server_id not in self._pending, f"{server_id} has a pending claim"
-        self._pending[server_id] = Pending(host, request.claim)
+        self._pending[server_id] = Pending(host, request.claim, claim)
         if request.group is not None:
             self._join(server_id, request.group.id, host)
 
@@ -171,6 +178,8 @@ class Claims:
         elif self._confirmed.get(event.server_id, {}).get(event.host) == event.claim:
             return  # a repeated event: one server has one claim of one size on one host
         else:
+            if event.claim.topology is not None:
+                self._make_room(event)
             self._hosts.charge(event.host, event.claim)
             self.release(event.server_id)
             self._join(event.server_id, event.group_id, event.host)
@@ -229,6 +238,15 @@ class Claims:
         return tuple(late)
 
     # ------------------------------------------------------------------ inside
+    def _make_room(self, event: Claimed) -> None:
+        """What is committed is so: who was to have the same CPU or device will be refused, and loses it here."""
+        own = self._pending.get(event.server_id)
+        if own is not None and own.host == event.host:
+            self.release(event.server_id)
+        others = [server_id for server_id, held in self._pending.items() if held.host == event.host]
+        while others and event.host in self._hosts and not self._hosts.may_take(event.host, event.claim):
+            self.release(others.pop())
+
     def _set_busy(self, server_id: str, host: str) -> None:
         before = self._busy.get(server_id)
         if before != host:
@@ -267,6 +285,12 @@ class Claims:
                 del self._members[group_id]
         if not self.hosts_of(server_id):
             self._group_of.pop(server_id, None)
+
+
+def _meets(claim: Claim, wish: Claim) -> bool:
+    """Whether a committed claim is what is asked for; with cells or devices it is more than was asked for."""
+    amounts = (claim.ram_mib, claim.disk_gib) == (wish.ram_mib, wish.disk_gib)
+    return claim == wish or (claim.topology is not None and amounts)
 
 
 def _may_stay(request: PlacementRequest, host: str) -> bool:

@@ -23,8 +23,9 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from nova_fast.model.aggregates import Aggregate
-from nova_fast.model.hosts import Claim, Host, HostResources, NumaCell, PciPool
+from nova_fast.model.hosts import Claim, Host, HostResources
 from nova_fast.model.tasks import PlacementRequest
+from nova_fast.model.topology import NumaCell, PciPool
 
 UNLIMITED = 2**31 - 1
 ZONE_KEY = "availability_zone"  # the metadata key that makes an aggregate a zone
@@ -118,6 +119,10 @@ class Fleet(Protocol):
 
     def offers(self, resource_class: str) -> Mapping[str, Offer]:
         """The hosts that have a resource class beyond RAM, vCPUs and disk, and what they give of it."""
+        ...
+
+    def sharing(self, vcpus: int) -> Set[str]:
+        """The hosts that keep no CPUs for one server each, and have room for so many vCPUs."""
         ...
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Set
 
+from nova_fast.model.hosts import PCPU
 from nova_fast.scheduler.claims import Claims
 from nova_fast.scheduler.facts import Network, Offer
 from nova_fast.scheduler.hosts import Hosts
@@ -43,8 +44,17 @@ class KnownFleet:
 
     def offers(self, resource_class: str) -> Mapping[str, Offer]:
         """What each host gives of a class that operators added; a pass over all hosts."""
-        offers = ((known.host.name, known.offer(resource_class)) for known in self._hosts if known.host.inventories)
+        have = (known for known in self._hosts if known.host.inventories or known.host.resources.pcpus)
+        offers = ((known.host.name, known.offer(resource_class)) for known in have)
         return {name: offer for name, offer in offers if offer is not None}
+
+    def sharing(self, vcpus: int) -> set[str]:
+        """The hosts that keep no CPUs for one server each, with room for so many vCPUs; a pass over all hosts."""
+        return {
+            known.host.name
+            for known in self._hosts
+            if known.capacity.vcpus - known.vcpus >= vcpus <= known.host.resources.vcpus and known.offer(PCPU) is None
+        }
 
 
 def _is_within(address: str, network: Network) -> bool:

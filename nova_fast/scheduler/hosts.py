@@ -18,11 +18,13 @@ from nova_fast._ext.fleet import HOST_ENABLED, HOST_UP, HostTable
 from nova_fast._ext.rows import HostRow
 from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.errors import InternalError
-from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of
+from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of, stock_of
+from nova_fast.model.topology import GuestTopology, NumaCell, PciPool, Taken, changed, free_pools, with_usage
 from nova_fast.scheduler.facts import HostFacts, HostState, Offer, facts_key, facts_of
 from nova_fast.scheduler.profiles import Profiles
 
 COLUMN_MAX = 2**31 - 2  # largest amount the table keeps; a request for more fits nowhere
+_NOTHING = Taken()
 PCI_WEIGHT = 100  # of a host without free PCI devices (nova/scheduler/weights/pci.py)
 
 
@@ -30,7 +32,8 @@ class KnownHost:
     """One host: its row in the table, what it has, and what is taken of it."""
 
     __slots__ = (
-        "busy", "capacity", "clipped", "disk_gib", "host", "profile", "ram_mib", "resources", "row", "servers", "vcpus",
+        "_free", "busy", "capacity", "clipped", "disk_gib", "host", "profile", "ram_mib", "resources", "row", "servers",
+        "taken", "vcpus",
     )  # fmt: skip
 
     def __init__(self, row: int, host: Host, usage: HostUsage, profile: int) -> None:
@@ -43,16 +46,39 @@ class KnownHost:
         self.disk_gib = usage.disk_gib
         self.resources = dict(usage.resources)
         self.servers = usage.servers
+        self.taken = Taken(usage.cells, usage.devices) if usage.cells or usage.devices else _NOTHING
+        self._free: tuple[tuple[NumaCell, ...], tuple[PciPool, ...]] | None = None
         self.busy = 0  # servers that are built, moved, snapshotted, …: Nova's io_ops
         self.clipped = False  # it has more than a column can say
 
     def offer(self, resource_class: str) -> Offer | None:
         """What one server may claim of a class that operators added; None when the host has none."""
-        for own in self.host.inventories:
+        for own in stock_of(self.host):
             if own.resource_class == resource_class:
                 free = most_of(own) - self.resources.get(resource_class, 0)
                 return Offer(free=free, smallest=own.min_unit, largest=own.max_unit, step=own.step_size)
         return None
+
+    def free(self) -> tuple[tuple[NumaCell, ...], tuple[PciPool, ...]]:
+        """Its cells with what is taken of them, and its devices that are free."""
+        resources = self.host.resources
+        if not resources.numa and not resources.pci:
+            return (), ()
+        if self._free is None:
+            cells = with_usage(resources.numa, self.taken.cells)
+            self._free = cells, free_pools(resources.pci, self.taken.devices)
+        return self._free
+
+    def take(self, topology: GuestTopology, sign: int) -> None:
+        """Take cells and devices, or give them back. Raises ValueError for what is somebody's, or was never taken."""
+        self.taken = changed(self.taken, topology, sign)
+        self._free = None
+
+    def change(self, host: Host) -> None:
+        """Take over what is said of it."""
+        self.host = host
+        self.capacity = capacity(host)
+        self._free = None
 
 
 class Hosts:
@@ -116,7 +142,7 @@ class Hosts:
             and known.vcpus <= total.vcpus
             and known.ram_mib <= total.ram_mib
             and known.disk_gib <= total.disk_gib
-            and all(known.resources.get(own.resource_class, 0) <= most_of(own) for own in host.inventories)
+            and all(known.resources.get(own.resource_class, 0) <= most_of(own) for own in stock_of(host))
         )
 
     # ------------------------------------------------------------------ what operators and machines say
@@ -139,8 +165,7 @@ class Hosts:
         if known is None:
             self._add(host, HostUsage(host=host.name))
             return
-        known.host = host
-        known.capacity = capacity(host)
+        known.change(host)
         self._renew(known)
 
     def remove(self, name: str) -> None:
@@ -173,6 +198,16 @@ class Hosts:
         """Give back what a server claimed of a host. Raises InternalError when that was never taken."""
         self._change(name, claim, -1)
 
+    def may_take(self, name: str, claim: Claim) -> bool:
+        """Whether the CPUs and devices of a claim are nobody's."""
+        if claim.topology is None:
+            return True
+        try:
+            changed(self._by_name[name].taken, claim.topology, 1)
+        except ValueError:
+            return False
+        return True
+
     def note_charged(self, row: int, claim: Claim) -> str:
         """The table itself has taken a claim, and made one server more busy, in a row; the name of its host."""
         known = self._by_name[self._names[row]]
@@ -196,6 +231,7 @@ class Hosts:
         """The host in a row, as filters and weighers that look at each one see it."""
         known = self._by_name[self._names[row]]
         host, resources, total = known.host, known.host.resources, known.capacity
+        cells, pools = known.free()
         return HostState(
             name=host.name,
             facts=self.profiles[known.profile],
@@ -218,7 +254,10 @@ class Hosts:
             io_ops=known.busy,
             servers=known.servers,
             failed_builds=host.failed_builds,
+            pci_free=sum([pool.count for pool in pools]),
             metrics=resources.metrics,
+            numa=cells,
+            pci=pools,
         )
 
     # ------------------------------------------------------------------ inside
@@ -282,7 +321,7 @@ class Hosts:
         if known is None:
             raise InternalError(f"The scheduler does not know the host {name}.", code="scheduler_out_of_step")
         self._count(known, claim, sign)
-        if known.clipped:
+        if known.clipped or (claim.topology is not None and claim.topology.devices):
             self._write(known)
         else:
             self.table.change(known.row, sign * claim.ram_mib, sign * claim.vcpus, sign * claim.disk_gib, 0, sign)
@@ -294,6 +333,11 @@ class Hosts:
         servers = known.servers + sign
         if vcpus < 0 or ram_mib < 0 or disk_gib < 0 or servers < 0:
             raise InternalError(f"{known.host.name} was given back more than was taken.", code="scheduler_out_of_step")
+        if claim.topology is not None:
+            try:
+                known.take(claim.topology, sign)
+            except ValueError as error:
+                raise InternalError(f"{known.host.name}: {error}.", code="scheduler_out_of_step") from error
         known.vcpus, known.ram_mib, known.disk_gib, known.servers = vcpus, ram_mib, disk_gib, servers
         for name, amount in claim.resources.items():
             known.resources[name] = known.resources.get(name, 0) + sign * amount
@@ -317,12 +361,15 @@ class Hosts:
         if known.clipped:
             amounts = [_column(amount) for amount in amounts]
         ram, vcpus, disk, ram_weight, disk_weight, vcpus_used = amounts
+        pci = PCI_WEIGHT
+        if resources.pci:
+            pci -= min(sum([pool.count for pool in known.free()[1]]), PCI_WEIGHT - 1)
         # PERF: in the order of HostRow; by name it takes longer, and there may be 100,000 hosts at once.
         self.table.put(
             known.row,
             HostRow(
                 ram, vcpus, disk, ram_weight, resources.vcpus * host.cpu_ratio, disk_weight, known.busy, known.servers,
-                vcpus_used, host.failed_builds, PCI_WEIGHT, known.profile, flags,
+                vcpus_used, host.failed_builds, pci, known.profile, flags,
             ),
         )  # fmt: skip
 

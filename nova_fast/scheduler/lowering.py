@@ -22,6 +22,7 @@ from nova_fast.config import SchedulerConfig
 from nova_fast.model.hosts import Claim
 from nova_fast.model.tasks import PlacementRequest
 from nova_fast.scheduler import filters, weighers
+from nova_fast.scheduler.assign import Assigner, Needs
 from nova_fast.scheduler.facts import UNLIMITED, Fleet, HostFacts
 from nova_fast.scheduler.filters.kinds import (
     FactsFilter,
@@ -86,6 +87,7 @@ class _Known(NamedTuple):
     rows: tuple[RowsFilter, ...]
     states: tuple[StateFilter, ...]
     weighers: tuple[StateWeigher, ...]
+    needs: Needs | None
 
 
 class Lowered(msgspec.Struct, frozen=True, eq=False):
@@ -96,11 +98,12 @@ class Lowered(msgspec.Struct, frozen=True, eq=False):
     rows: tuple[RowsFilter, ...]  # that may name hosts for it
     states: tuple[StateFilter, ...]  # that must look at each host
     weighers: tuple[SparseWeigher | StateWeigher, ...]  # that concern it and are no column, in the order of the sum
+    needs: Needs | None = None  # cells and devices; None = amounts alone
 
     @property
     def is_plain(self) -> bool:
         """Whether the class alone decides, through the index."""
-        return not self.rows and not self.states and not self.weighers
+        return not self.rows and not self.states and not self.weighers and self.needs is None
 
     def selected(self, fleet: Fleet) -> tuple[frozenset[str] | None, frozenset[str]]:
         """Which hosts alone pass (None: any), and which do not. Raises BadRequest when a hint makes no sense."""
@@ -130,6 +133,7 @@ class Pipeline:
     def __init__(self, options: SchedulerConfig) -> None:
         """Raises BadRequest, with the option named, for a filter, a weigher or a setting that cannot be used."""
         self.options = options
+        self.assigner = Assigner(options)
         self.filters: tuple[Filter, ...] = filters.chosen(options)
         self.weighers: tuple[Weigher, ...] = weighers.chosen(options)
         #: Whether a host must be up; it must be enabled anyhow.
@@ -144,14 +148,14 @@ class Pipeline:
         self._remembered: dict[Hashable, _Known] = {}
 
     def lower(self, request: PlacementRequest) -> Lowered:
-        """What a request is to the table."""
+        """What a request is to the table. Raises BadRequest for one that contradicts itself."""
         known = self._known(request)
         rows = known.rows
         others: tuple[SparseWeigher | StateWeigher, ...] = known.weighers
         if request.group is not None or request.requested_host or request.excluded_hosts:
             rows += tuple([check for check in self._rows if check.of_the_server and check.applies(request)])
             others = tuple([weigher for weigher in self._others if weigher.applies(request)])
-        return Lowered(request, known.kind, rows, known.states, others)
+        return Lowered(request, known.kind, rows, known.states, others, known.needs)
 
     def multipliers(self, facts: HostFacts) -> tuple[float, ...]:
         """What each column weigher counts on hosts with these facts, in the order of ``columns``."""
@@ -174,6 +178,7 @@ class Pipeline:
                 tuple([check for check in self._rows if not check.of_the_server and check.applies(request)]),
                 tuple([check for check in self._states if check.applies(request)]),
                 tuple([w for w in self._others if isinstance(w, StateWeigher) and w.applies(request)]),
+                self.assigner.needs(request),
             )
         return known
 

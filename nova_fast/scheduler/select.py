@@ -15,6 +15,8 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
+import msgspec
+
 from nova_fast._ext.rows import Ranking
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.aggregates import Aggregate
@@ -29,7 +31,7 @@ from nova_fast.model.events import (
     Released,
     ServerChanged,
 )
-from nova_fast.model.hosts import Host, HostUsage
+from nova_fast.model.hosts import Claim, Host, HostUsage
 from nova_fast.model.tasks import (
     Capacity,
     HostWeight,
@@ -54,6 +56,15 @@ ALTERNATES = 2  # behind the winner: with the conductor's three attempts, one ho
 PENDING_TIMEOUT_S = 60.0  # a commit takes milliseconds; whoever has not committed by then is gone
 
 
+#: Asked last if the configuration does not name them: a server gets its cells and devices whatever it says.
+CLAIMING = ("NUMATopologyFilter", "PciPassthroughFilter")
+
+
+def _with_claims(config: SchedulerConfig) -> SchedulerConfig:
+    missing = tuple(name for name in CLAIMING if name not in config.enabled_filters)
+    return msgspec.structs.replace(config, enabled_filters=(*config.enabled_filters, *missing))
+
+
 class Scheduler:
     """All hosts, all claims, and the policy that chooses."""
 
@@ -72,6 +83,7 @@ class Scheduler:
                 field="scheduler.policy",
                 hint=f"one of {', '.join(POLICIES)}",
             )
+        config = _with_claims(config)
         self.policy_name = config.policy
         self._policy = POLICIES[config.policy]
         self._in_one_call = config.policy == "filter" and config.host_subset_size == 1
@@ -155,7 +167,7 @@ class Scheduler:
         for server_id in (request.server_id, *request.alike):
             held = self.claims.held(server_id, request)
             if held:
-                placements.append(Placement(server_id=server_id, host=held))
+                placements.append(Placement(server_id=server_id, host=held, claim=self._held(server_id, held)))
             else:
                 waiting.append(server_id)
         try:
@@ -166,6 +178,11 @@ class Scheduler:
         if request.all_or_none and placed and not all(placement.host for placement in placed):
             placed = self._take_back(placed)
         return placements + placed
+
+    def _held(self, server_id: str, host: str) -> Claim | None:
+        """What a server holds of a host, where that is not just what it asks for."""
+        claim = self.claims.of(server_id, host)
+        return None if claim is None or claim.topology is None else claim
 
     def _take_back(self, placed: list[Placement]) -> list[Placement]:
         refusal = next(placement for placement in placed if not placement.host)
@@ -192,7 +209,10 @@ class Scheduler:
             ranking = self._policy(search, self._draw)
             if not ranking:
                 return placed + self._refused(server_ids[position:], search)
-            placed.append(self._take(server_id, search, ranking))
+            placement = self._take(server_id, search, ranking)
+            if placement is None:
+                return placed + self._refused(server_ids[position:], search)
+            placed.append(placement)
         return placed
 
     def _place_many(self, server_ids: list[str], search: Search) -> list[Placement]:
@@ -218,12 +238,20 @@ class Scheduler:
         refusal = Explainer(self.hosts, self.fleet, self.searches.pipeline, search.lowered).refusal()
         return [Placement(server_id=one, filters=refusal.filters, hint=refusal.hint) for one in server_ids]
 
-    def _take(self, server_id: str, search: Search, ranking: Ranking) -> Placement:
+    def _take(self, server_id: str, search: Search, ranking: Ranking) -> Placement | None:
+        """Give a server the first host of a ranking; None when it fits none of them, whatever the filters say."""
         names = self.hosts.names(ranking)
         weight = ranking[0][1]
         top = [HostWeight(host, weighed) for host, (_, weighed) in zip(names, ranking, strict=True)]
         if len(top) > 1 and top[1].weight > weight:  # the winner was drawn among several
             top.sort(key=lambda one: -one.weight)
+        claim = None
+        if search.lowered.needs is not None:
+            found = self._assigned(names, search)
+            if found is None:
+                return None
+            position, claim = found
+            names, weight = names[position:], ranking[position][1]
         placement = Placement(
             server_id=server_id,
             host=names[0],
@@ -232,6 +260,17 @@ class Scheduler:
             candidates=search.candidates(),
             top=tuple(top),
             policy=self.policy_name,
+            claim=claim,
         )
-        self.claims.take(server_id, search.lowered.request, names[0])
+        self.claims.take(server_id, search.lowered.request, names[0], claim)
         return placement
+
+    def _assigned(self, names: list[str], search: Search) -> tuple[int, Claim] | None:
+        """The first of these hosts whose cells and devices do, and what the server takes of it."""
+        lowered = search.lowered
+        assert lowered.needs is not None
+        for position, name in enumerate(names):
+            claim = self.searches.pipeline.assigner.claim(self.hosts[name], lowered.request, lowered.needs)
+            if claim is not None:
+                return position, claim
+        return None

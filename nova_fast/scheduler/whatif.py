@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Set
 
 from nova_fast._ext.fleet import DISK_FREE, IO_OPS, RAM_FREE, SERVERS, VCPUS_FREE, Sieve
 from nova_fast._ext.rows import NEVER, HostRow, Ranking
+from nova_fast.model.hosts import PCPU
 from nova_fast.model.tasks import Capacity, PlacementRequest
 from nova_fast.scheduler.explain import REQUEST_MAX, Explainer
 from nova_fast.scheduler.facts import Network, Offer
@@ -55,6 +56,9 @@ class SimulatedFleet:
 
     def offers(self, resource_class: str) -> Mapping[str, Offer]:
         return self._fleet.offers(resource_class)
+
+    def sharing(self, vcpus: int) -> Set[str]:
+        return self._fleet.sharing(vcpus)
 
 
 class WhatIf:
@@ -167,8 +171,11 @@ class WhatIf:
             spare += [(verdict.io_ops - free.io_ops, 1), (verdict.servers - free.servers, 1)]
             for resource_class, amount in claim.resources.items():
                 offer = known.offer(resource_class)
-                assert offer is not None, f"{name} has {resource_class}"
-                spare.append((offer.free, amount))
+                if offer is None:
+                    assert resource_class == PCPU, f"{name} has {resource_class}"
+                    spare.append((free.vcpus_free, self._request.vcpus))
+                else:
+                    spare.append((offer.free, amount))
             rooms.append(min(left // amount for left, amount in spare if amount))
         return rooms
 

@@ -44,6 +44,7 @@ def differences(nova: Answer, ours: Answer) -> list[Difference]:
     found = []
     for name, verdict in ours["filters"].items():
         found += _filter_differences(name, nova["filters"][name], verdict)
+    found += _cell_differences(nova, ours)
     found += _set_differences("placement", nova["placement"], ours["placement"])
     if "refused" in ours:
         # Nova asks a filter only while hosts are left; we refuse a hint that makes no sense before we look at hosts.
@@ -72,6 +73,16 @@ def _filter_differences(name: str, nova: Answer, ours: Answer) -> list[Differenc
             we_said = ours["raised"][host]
         found.append(Difference(name, host, said, we_said))
     return found
+
+
+def _cell_differences(nova: Answer, ours: Answer) -> list[Difference]:
+    """CPUs and pages that a host would give; where Nova's own choice cannot be made, ours is not compared."""
+    said, answered = nova.get("cells", {}), ours["cells"]
+    return [
+        Difference("cells", host, str(cells), str(answered.get(host)))
+        for host, cells in said.items()
+        if cells not in (None, "stale") and cells != answered.get(host)
+    ]
 
 
 def _set_differences(where: str, nova: list[str], ours: list[str]) -> list[Difference]:

@@ -16,13 +16,11 @@ from nova_fast.model.hosts import (
     HostResources,
     HostUsage,
     Inventory,
-    NumaCell,
-    Pages,
-    PciPool,
     capacity,
     claim_of,
 )
 from nova_fast.model.tasks import GroupRule, PlacementRequest
+from nova_fast.model.topology import NumaCell, Pages, PciPool
 from nova_fast.scheduler.facts import HostState, Network, Offer, facts_of
 from nova_fast.scheduler.image_properties import property_texts
 
@@ -33,7 +31,7 @@ _PREFIXES = {"filter_scheduler": "", "scheduler": "", "metrics": "metrics_", "pc
 
 def options_of(case: Case) -> SchedulerConfig:
     """The options under our names. Entries of lists that Nova passes over, ours does not take: they are left out."""
-    chosen: Case = {"enabled_filters": tuple(case["filters"])}
+    chosen: Case = {"enabled_filters": tuple(case["filters"]), "disable_fallback_pcpu_query": True}
     for path, value in case["options"].items():
         section, name = path.split(".")
         if name.endswith("weight_setting"):
@@ -107,6 +105,9 @@ class World:
     def hosts_within(self, network: Network) -> Set[str]:
         addresses = {name: host.resources.host_ip for name, (host, _usage) in self._hosts.items()}
         return {name for name, address in addresses.items() if address and ipaddress.ip_address(address) in network}
+
+    def sharing(self, vcpus: int) -> Set[str]:
+        return frozenset()
 
     def offers(self, resource_class: str) -> Mapping[str, Offer]:
         found = {}
@@ -219,7 +220,7 @@ def request_of(case: Case) -> PlacementRequest:
     """What the conductor makes of a server that was asked for."""
     request = case["request"]
     flavor, image, group = request["flavor"], request["image"] or {"id": "", "properties": {}}, request["group"]
-    claim = claim_of(Flavor(id=flavor["name"], **flavor))
+    claim = claim_of(Flavor(id=flavor["name"], **flavor), image["properties"])
     return PlacementRequest(
         server_id=request["server_id"],
         claim=claim,

@@ -25,6 +25,10 @@ from nova_fast.scheduler.filters.kinds import (
     StateFilter,
 )
 from nova_fast.scheduler.lowering import Lowered, Pipeline
+from nova_fast.scheduler.topology.choose import choose
+from nova_fast.scheduler.topology.devices import read_aliases, wanted_devices
+from nova_fast.scheduler.topology.fit import Devices, Ratios
+from nova_fast.scheduler.topology.wanted import wanted_cells
 from nova_fast.scheduler.weighers.kinds import ColumnWeigher, SparseWeigher, StateWeigher, Weigher
 
 from .our_world import World, options_of
@@ -41,6 +45,7 @@ def judge(case: Case) -> Answer:
     options = options_of(case)
     world = World(case, options)
     answer: Answer = {"filters": {name: _verdict(world, options, name) for name in sorted(filters.by_name())}}
+    answer["cells"] = _cells(world, options)
     always = [cls(options) for cls in placement.ALWAYS if cls.name not in NAMING]
     answer["placement"] = [state.name for state in world.states if state.enabled and _passes_all(world, always, state)]
     pipeline = Pipeline(options)
@@ -58,6 +63,31 @@ def judge(case: Case) -> Answer:
         answer["weights_by_table"] = table_weights(world, pipeline, lowered)
     answer["weights_of_all"] = weights(world, pipeline.weighers, world.states)
     return answer
+
+
+def _cells(world: World, options: SchedulerConfig) -> Answer:
+    """What each host with cells would give the guest."""
+    try:
+        wanted = wanted_cells(world.request)
+        requests = wanted_devices(world.request, read_aliases(options.pci_alias))
+    except NovaFastError:
+        return {}
+    found: Answer = {}
+    for state in world.states if wanted is not None else ():
+        ratios = Ratios(state.facts.cpu_ratio, state.facts.ram_ratio)
+        topology = choose(state.numa, wanted, ratios, Devices(state.pci, requests)) if state.numa else None
+        found[state.name] = topology and [
+            {
+                "host_cell": cell.host_cell,
+                "vcpus": list(cell.vcpus),
+                "pins": [list(pin) for pin in cell.pins],
+                "emulator": list(cell.emulator_cpus),
+                "page_kib": cell.page_kib if cell.own_pages else 0,
+                "ram_mib": cell.ram_mib,
+            }
+            for cell in topology.cells
+        ]
+    return found
 
 
 def _verdict(world: World, options: SchedulerConfig, name: str) -> Answer:

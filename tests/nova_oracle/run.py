@@ -45,6 +45,9 @@ class Figures:
         self.counts["weights"] += len(nova["weights_of_all"]) + len(nova["weights"])
         self.counts["requests with several candidates"] += len(nova["chosen"]) > 1
         self.counts["requests with no candidate"] += not nova["chosen"]
+        given = list(nova.get("cells", {}).values())
+        self.counts["hosts that give cells"] += sum(isinstance(cells, list) for cells in given)
+        self.counts["hosts that give cells no host can give"] += given.count("stale")
         self.counts["placement passed"] += len(nova["placement"])
         for name, verdict in nova["filters"].items():
             self.counts[f"{name} passed"] += len(verdict["passed"])

@@ -15,7 +15,6 @@ from nova_fast.api.compute.face import face
 from nova_fast.api.framework.request import Request
 from nova_fast.model.commands.hosts import HostResult, RemoveHost, UpdateComputeService
 from nova_fast.model.errors import BadRequest, NotFound
-from nova_fast.model.hosts import claim_of
 from nova_fast.model.servers import Server
 from nova_fast.queries import hosts
 from nova_fast.queries.hosts import COMPUTE_BINARY, ServiceRow
@@ -192,7 +191,7 @@ async def show_host(request: Request, host_name: str) -> dict[str, Any]:
         ("(used_max)", used.vcpus, used.ram_mib, used.disk_gib),
     ]
     for project, owned in by_project.items():
-        claims = [claim_of(server.flavor) for server in owned]
+        claims = [server.claim for server in owned]
         sums = (sum(c.vcpus for c in claims), sum(c.ram_mib for c in claims), sum(c.disk_gib for c in claims))
         rows.append((project, *sums))
     return {

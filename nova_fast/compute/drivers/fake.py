@@ -13,12 +13,14 @@ import time
 from collections import defaultdict
 
 from nova_fast.compute.drivers.base import OnChange
+from nova_fast.compute.drivers.cells import MachineCell, cpu_use, told_cells
 from nova_fast.compute.drivers.traits import EVERY_DRIVER, architecture_traits, cpu_traits
 from nova_fast.config import ComputeConfig
 from nova_fast.model.errors import Conflict, NotFound
 from nova_fast.model.hosts import HostResources
 from nova_fast.model.states import Action, PowerState
 from nova_fast.model.tasks import Guest, GuestImage, GuestState, PowerGuest, ReadConsole
+from nova_fast.model.topology import KIB_PER_MIB
 
 #: action → the states it may start from, where it ends. A guest that is there already is left.
 _MOVES: dict[Action, tuple[frozenset[PowerState], PowerState]] = {
@@ -36,6 +38,9 @@ _MOVES: dict[Action, tuple[frozenset[PowerState], PowerState]] = {
 _FLAGS = ("aes", "avx", "avx2", "mmx", "pni", "sse", "sse2", "sse4_1", "sse4_2", "ssse3")
 _FEATURES = ("aes", "avx", "avx2")
 _TRAITS = tuple(sorted({*EVERY_DRIVER, *architecture_traits(platform.machine()), *cpu_traits(_FLAGS)}))
+
+
+_SMALL_PAGE_KIB, _HUGE_PAGE_KIB = 4, 2048
 
 
 class FakeDriver:
@@ -59,8 +64,9 @@ class FakeDriver:
 
     async def resources(self) -> HostResources:
         """What the configuration says this host has."""
+        use = cpu_use(self._config, frozenset(range(self._config.fake_vcpus)))
         return HostResources(
-            vcpus=self._config.fake_vcpus,
+            vcpus=len(use.shared),
             ram_mib=self._config.fake_ram_mib,
             disk_gib=self._config.fake_disk_gib,
             architecture=platform.machine(),
@@ -73,6 +79,8 @@ class FakeDriver:
             supported_instances=((platform.machine(), "fake", "hvm"),),
             traits=_TRAITS,
             features=_FEATURES,
+            numa=told_cells(_cells(self._config), use, self._config),
+            pcpus=use.kept,
         )
 
     async def spawn(self, guest: Guest) -> GuestState:
@@ -165,6 +173,31 @@ class FakeDriver:
     async def _work(self) -> None:
         if self._config.fake_delay_s:
             await asyncio.sleep(self._config.fake_delay_s)
+
+
+def _cells(config: ComputeConfig) -> list[MachineCell]:
+    """The cells of a fake machine: CPUs one after the other, in cores of so many threads."""
+    count, threads = config.fake_numa_cells, config.fake_threads_per_core
+    each, ram_mib = config.fake_vcpus // max(1, count), config.fake_ram_mib // max(1, count)
+    huge_mib = min(ram_mib, config.fake_huge_pages * _HUGE_PAGE_KIB // KIB_PER_MIB)
+    return [
+        MachineCell(
+            number=number,
+            cores=tuple(
+                [
+                    tuple(range(first, min(first + threads, (number + 1) * each)))
+                    for first in range(number * each, (number + 1) * each, threads)
+                ]
+            ),
+            ram_mib=ram_mib,
+            pages=(
+                (_SMALL_PAGE_KIB, (ram_mib - huge_mib) * KIB_PER_MIB // _SMALL_PAGE_KIB),
+                (_HUGE_PAGE_KIB, huge_mib * KIB_PER_MIB // _HUGE_PAGE_KIB),
+            ),
+            socket=number,
+        )
+        for number in range(count)
+    ]
 
 
 def _no_guest(server_id: str) -> NotFound:

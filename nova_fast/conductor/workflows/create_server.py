@@ -27,7 +27,6 @@ from nova_fast.conductor.workflows.recipe import Recipe, Step, compute_of, fault
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Conflict, Failure, Kind
 from nova_fast.model.events import Released
-from nova_fast.model.hosts import claim_of
 from nova_fast.model.servers import Server
 from nova_fast.model.states import PowerState, TaskState, VmState
 from nova_fast.model.tasks import ApplyNetworks, DestroyGuest, GuestState, Placement, PlacementRequest, SpawnGuest
@@ -56,7 +55,7 @@ def placement_request(reader: Reader, server: Server, workflow: Workflow) -> Pla
     properties = server.image_properties
     return PlacementRequest(
         server_id=server.id,
-        claim=claim_of(server.flavor),
+        claim=server.wish,
         zone=server.zone,
         architecture=properties.get("hw_architecture") or properties.get("architecture", ""),
         excluded_hosts=workflow.excluded_hosts,
@@ -77,7 +76,7 @@ def _scheduled(tx: Transaction, server: Server, workflow: Workflow, answer: Mess
     assert isinstance(answer, Placement)
     if not answer.host:
         raise Conflict(no_valid_host(answer), code="no_valid_host")
-    server = take_host(tx, server, answer.host)
+    server = take_host(tx, server, answer.host, answer.claim)
     record_decision(tx, server, answer, workflow.excluded_hosts)
     bind_ports(tx, server.id, answer.host)
     return server
@@ -97,7 +96,7 @@ def no_valid_host(placement: Placement) -> str:
 
 def _unschedule(tx: Transaction, server: Server, _workflow: Workflow) -> Server:
     if not server.host:  # chosen, but never recorded: the scheduler is told all the same
-        tx.emit(Released(server_id=server.id, host="", claim=claim_of(server.flavor)))
+        tx.emit(Released(server_id=server.id, host="", claim=server.wish))
         return server
     unbind_ports(tx, server.id)
     return leave_host(tx, server)

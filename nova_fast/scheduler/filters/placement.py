@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Set
 
+from nova_fast.model.guest_cells import DEDICATED
+from nova_fast.model.hosts import PCPU
 from nova_fast.model.tasks import PlacementRequest
 from nova_fast.scheduler.facts import UNLIMITED, ZONE_KEY, Fleet, HostFacts, HostState, Offer
 from nova_fast.scheduler.filters.kinds import ColumnFilter, FactsFilter, FactsJudge, Only, Rows, RowsFilter, Without
@@ -133,8 +135,17 @@ class CustomResources(RowsFilter):
         for resource_class, amount in request.claim.resources.items():
             offers = fleet.offers(resource_class)
             names = {name for name, offer in offers.items() if _gives(offer, amount)}
+            if resource_class == PCPU and self._may_share(request):
+                names |= fleet.sharing(request.vcpus)
             left = names if left is None else left & names
         return Only(left or frozenset())
+
+    def _may_share(self, request: PlacementRequest) -> bool:
+        """Whether CPUs of its own may be vCPUs where a host keeps none for one server each: Nova's second query."""
+        if self.options.disable_fallback_pcpu_query or not request.vcpus:
+            return False
+        flavor, image = request.extra_specs.get("hw:cpu_policy"), request.image_properties.get("hw_cpu_policy")
+        return (flavor or image) == DEDICATED
 
 
 def _gives(offer: Offer, amount: int) -> bool:

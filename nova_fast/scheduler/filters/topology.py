@@ -7,12 +7,13 @@ Both look at each host. Requests that ask for neither are not touched, except th
 from __future__ import annotations
 
 from nova_fast.config import SchedulerConfig
+from nova_fast.model.guest_cells import DEDICATED, REQUIRE
 from nova_fast.model.tasks import PlacementRequest
 from nova_fast.scheduler.facts import HostState
 from nova_fast.scheduler.filters.kinds import Judge, StateFilter
 from nova_fast.scheduler.topology.devices import have_devices, read_aliases, wanted_devices
 from nova_fast.scheduler.topology.fit import Devices, Ratios, fits
-from nova_fast.scheduler.topology.wanted import DEDICATED, REQUIRE, wanted_cells
+from nova_fast.scheduler.topology.wanted import wanted_cells
 
 _ASKING = ("hw:numa", "hw:cpu_policy", "hw:mem_page_size", "hw:pmem", "hw:cpu_thread_policy", "resources:PCPU")
 _ALIAS = "pci_passthrough:alias"

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from nova_fast.model.errors import BadRequest
-from nova_fast.model.hosts import NumaCell, PciPool
 from nova_fast.model.tasks import PlacementRequest
+from nova_fast.model.topology import NumaCell, PciPool
 from nova_fast.scheduler.topology.wanted import feature
 
 _SPEC = "pci_passthrough:alias"
@@ -45,7 +46,7 @@ class DeviceRequest(NamedTuple):
 class Pool:
     """Free devices that cannot be told apart; counted down while a request is tried."""
 
-    __slots__ = ("count", "numa_node", "properties")
+    __slots__ = ("count", "devices", "numa_node", "properties")
 
     def __init__(self, pool: PciPool) -> None:
         kind = {"dev_type": pool.device_type} if pool.device_type else {}
@@ -53,6 +54,20 @@ class Pool:
         self.properties: Properties = {**own, **kind, **pool.tags}
         self.count = pool.count
         self.numa_node = pool.numa_node
+        self.devices = list(zip_longest(pool.addresses, pool.parents, fillvalue=""))  # each with its card
+
+    def take(self, count: int) -> list[tuple[str, str]]:
+        """Give some away: the first ones."""
+        taken, self.devices = self.devices[:count], self.devices[count:]
+        self.count -= count
+        return taken
+
+    def lose(self, taken: list[tuple[str, str]]) -> None:
+        """Others were taken: a card of which a part is somebody's is nobody's, nor are the parts of a taken card."""
+        gone, cards = {address for address, _ in taken}, {card for _, card in taken if card}
+        kept = [one for one in self.devices if one[0] not in cards and one[1] not in gone]
+        self.count -= len(self.devices) - len(kept)
+        self.devices = kept
 
     def is_on(self, name: str) -> bool:
         return str(self.properties.get(name, "")).lower() in _TRUE
@@ -109,21 +124,32 @@ def have_devices(
     chosen: Sequence[int] = (),
 ) -> bool:
     """Whether pools have all devices asked for, near the host cells ``chosen`` for the guest (none: anywhere)."""
-    left = pools_of(pools)
+    return take_devices(pools, requests, host_cells, chosen) is not None
+
+
+def take_devices(
+    pools: Sequence[PciPool],
+    requests: Sequence[DeviceRequest],
+    host_cells: Sequence[NumaCell] = (),
+    chosen: Sequence[int] = (),
+) -> tuple[str, ...] | None:
+    """The addresses of all devices asked for, as far as the pools tell any; None when there are not so many."""
+    left = pools_of(pools) if requests else []
+    found: list[str] = []
     for request in requests:
         usable = _usable(left, request, host_cells, chosen)
         if not usable or _count(usable) < request.amount:
-            return False
+            return None
         wanted = request.amount
         for pool in usable:
-            taken = min(pool.count, wanted)
-            pool.count -= taken
-            wanted -= taken
-            if not pool.count:
-                left.remove(pool)
-            if not wanted:
-                break
-    return True
+            count = min(pool.count, wanted)
+            taken = pool.take(count)
+            wanted -= count
+            found += [address for address, _card in taken]
+            for other in left:
+                other.lose(taken)
+        left = [pool for pool in left if pool.count]
+    return tuple(found)
 
 
 def _usable(

@@ -8,15 +8,13 @@ does not fit because of that does not fit for Nova either.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import NamedTuple
 
-from nova_fast.model.hosts import NumaCell, Pages, PciPool
+from nova_fast.model.guest_cells import ANY, ISOLATE, LARGE, MIXED, REQUIRE, SMALL, GuestCell, Wanted
+from nova_fast.model.topology import KIB_PER_MIB, NumaCell, Pages, PciPool
 from nova_fast.scheduler.topology.devices import DeviceRequest, have_devices
-from nova_fast.scheduler.topology.wanted import ANY, ISOLATE, LARGE, MIXED, REQUIRE, SMALL, GuestCell, Wanted
-
-_KIB_PER_MIB = 1024
 
 
 class Ratios(NamedTuple):
@@ -36,7 +34,7 @@ class Devices(NamedTuple):
 NO_DEVICES = Devices()
 
 
-class _Guest:
+class Guest:
     """A guest cell while it is tried."""
 
     __slots__ = ("cell", "number", "page_size_kib")
@@ -49,14 +47,25 @@ class _Guest:
 
 def fits(host: Sequence[NumaCell], wanted: Wanted, ratios: Ratios, devices: Devices = NO_DEVICES) -> bool:
     """Whether a host with these cells can take the guest."""
+    return next(accepted(host, wanted, ratios, devices), None) is not None
+
+
+def accepted(
+    host: Sequence[NumaCell], wanted: Wanted, ratios: Ratios, devices: Devices = NO_DEVICES
+) -> Iterator[tuple[Sequence[NumaCell], Sequence[Guest]]]:
+    """The ways in which a host with these cells can take the guest: a cell for each of the guest's, best way first."""
     if len(host) < len(wanted.cells):
-        return False
-    guests = [_Guest(number, cell, wanted.page_size_kib) for number, cell in enumerate(wanted.cells)]
+        return
+    guests = [Guest(number, cell, wanted.page_size_kib) for number, cell in enumerate(wanted.cells)]
     fitting: dict[tuple[int, int], bool] = {}
     for order in permutations(_sorted(host, wanted, devices), len(guests)):
         if _take(order, guests, _Trial(wanted, ratios, fitting)) and _near_devices(host, guests, devices):
-            return True
-    return False
+            yield order, guests
+
+
+def fits_cell(cell: NumaCell, guest: Guest, wanted: Wanted, ratios: Ratios, reserved: int) -> bool:
+    """Whether one cell takes one of the guest's, ``reserved`` CPUs for the emulator beside it."""
+    return _fits_cell(cell, guest, _Trial(wanted, ratios, {}), reserved)
 
 
 class _Trial(NamedTuple):
@@ -67,7 +76,7 @@ class _Trial(NamedTuple):
     fitting: dict[tuple[int, int], bool]
 
 
-def _take(order: Sequence[NumaCell], guests: list[_Guest], trial: _Trial) -> bool:
+def _take(order: Sequence[NumaCell], guests: list[Guest], trial: _Trial) -> bool:
     for position, (cell, guest) in enumerate(zip(order, guests, strict=True)):
         pair = (cell.number, guest.number)
         if pair not in trial.fitting:
@@ -79,7 +88,7 @@ def _take(order: Sequence[NumaCell], guests: list[_Guest], trial: _Trial) -> boo
     return True
 
 
-def _near_devices(host: Sequence[NumaCell], guests: list[_Guest], devices: Devices) -> bool:
+def _near_devices(host: Sequence[NumaCell], guests: list[Guest], devices: Devices) -> bool:
     if not devices.requests:
         return True
     return have_devices(devices.pools, devices.requests, host, [guest.number for guest in guests])
@@ -91,7 +100,7 @@ def _sorted(host: Sequence[NumaCell], wanted: Wanted, devices: Devices) -> Seque
         return host
     cells = sorted(host, key=lambda cell: cell.ram_mib - cell.ram_used_mib, reverse=True)
     if wanted.is_pinned:
-        cells.sort(key=lambda cell: len(_free_cpus(cell)), reverse=True)
+        cells.sort(key=lambda cell: len(free_cpus(cell)), reverse=True)
     else:
         cells.sort(key=lambda cell: cell.vcpus_used)
     counts = {cell.number: sum(p.count for p in devices.pools if p.numa_node == cell.number) for cell in host}
@@ -99,7 +108,7 @@ def _sorted(host: Sequence[NumaCell], wanted: Wanted, devices: Devices) -> Seque
     return cells
 
 
-def _fits_cell(cell: NumaCell, guest: _Guest, trial: _Trial, reserved: int) -> bool:
+def _fits_cell(cell: NumaCell, guest: Guest, trial: _Trial, reserved: int) -> bool:
     wanted = trial.wanted
     if not _fits_memory(cell, guest, wanted):
         return False
@@ -110,7 +119,7 @@ def _fits_cell(cell: NumaCell, guest: _Guest, trial: _Trial, reserved: int) -> b
     if shares and shared > len(cell.shared_cpus):
         return False
     if wanted.is_pinned:
-        if own + reserved > len(_free_cpus(cell)) or not _packs(cell, own, wanted.threads, reserved):
+        if own + reserved > len(free_cpus(cell)) or not _packs(cell, own, wanted.threads, reserved):
             return False
         guest.number = cell.number
     if not shares:
@@ -119,7 +128,7 @@ def _fits_cell(cell: NumaCell, guest: _Guest, trial: _Trial, reserved: int) -> b
     return cpus <= len(cell.shared_cpus) * trial.ratios.cpu and memory <= cell.ram_mib * trial.ratios.ram
 
 
-def _fits_memory(cell: NumaCell, guest: _Guest, wanted: Wanted) -> bool:
+def _fits_memory(cell: NumaCell, guest: Guest, wanted: Wanted) -> bool:
     """Whether the cell has the memory, in pages of the size asked for; memory of pinned guests is never shared."""
     ram_mib = guest.cell.ram_mib
     if guest.page_size_kib:
@@ -134,7 +143,7 @@ def _fits_memory(cell: NumaCell, guest: _Guest, wanted: Wanted) -> bool:
     return ram_mib <= cell.ram_mib - (cell.ram_used_mib if wanted.is_pinned else 0)
 
 
-def _page_size(cell: NumaCell, guest: _Guest) -> int | None:
+def _page_size(cell: NumaCell, guest: Guest) -> int | None:
     sizes = sorted(cell.pages, key=lambda pages: pages.size_kib, reverse=True)
     if guest.page_size_kib == SMALL:
         sizes = sizes[-1:]
@@ -147,11 +156,12 @@ def _page_size(cell: NumaCell, guest: _Guest) -> int | None:
 
 def _holds(pages: Pages, ram_mib: int, *, only_free: bool) -> bool:
     count = pages.total - pages.used - pages.reserved if only_free else pages.total
-    ram_kib = ram_mib * _KIB_PER_MIB
+    ram_kib = ram_mib * KIB_PER_MIB
     return ram_kib <= count * pages.size_kib and ram_kib % pages.size_kib == 0
 
 
-def _free_cpus(cell: NumaCell) -> set[int]:
+def free_cpus(cell: NumaCell) -> set[int]:
+    """The CPUs of a cell that can become somebody's own."""
     return set(cell.dedicated_cpus) - set(cell.pinned_cpus)
 
 
@@ -159,7 +169,7 @@ def _packs(cell: NumaCell, own: int, threads: str, reserved: int) -> bool:
     """Whether so many vCPUs find CPUs under a policy for threads, and the emulator one more if it is reserved."""
     if not cell.siblings:
         return False
-    free = _free_cpus(cell)
+    free = free_cpus(cell)
     cores = [len(free & set(siblings)) for siblings in cell.siblings]
     threads_per_core = max(map(len, cell.siblings)) or 1
     if reserved and not own:  # Nova: the emulator's CPU is found beside those of the vCPUs

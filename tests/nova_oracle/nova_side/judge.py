@@ -11,6 +11,7 @@ from nova.scheduler import host_manager, request_filter, utils
 from nova.scheduler.filters import HostFilterHandler
 from nova.scheduler.host_manager import HostState
 
+from .cells import chosen_cells, prepare_cells
 from .world import Case, aggregates_of, apply_options, host_states, request_spec
 
 CONF = nova.conf.CONF
@@ -58,6 +59,7 @@ def prepare_filters() -> None:
     """Find Nova's filter classes once; to look for them takes longer than a case."""
     classes = HostFilterHandler().get_all_classes()
     _filter_classes.update({cls.__name__: cls for cls in classes})
+    prepare_cells()
     HostFilterHandler.get_matching_classes = lambda _self, _names: classes
 
 
@@ -77,6 +79,7 @@ def judge(case: Case) -> Case:
     answer = {
         "placement": sorted(fitting),
         "filters": {name: _one_filter(manager, name, states, spec) for name in asked},
+        "cells": chosen_cells(states, spec),
         **_chain(manager, states, spec),
     }
     chosen = [state for state in states if state.host in fitting and state.host in answer["chain"]]

@@ -17,12 +17,15 @@ from nova_fast.compute.drivers.libvirt.host_facts import (
     cpu_info,
     host_traits,
     logged_in_users,
+    machine_cells,
+    online_cpus,
     ram_mib,
     read_resources,
     supported_instances,
     uptime_text,
 )
 from nova_fast.compute.drivers.traits import _FLAGS
+from nova_fast.config import ComputeConfig, Config
 from nova_fast.model.errors import Conflict, InternalError, Unavailable
 from nova_fast.model.placement_names import TRAITS
 
@@ -107,13 +110,42 @@ def test_login_records_are_counted(tmp_path: Path) -> None:
 
 
 def test_this_machine_is_described(tmp_path: Path) -> None:
-    resources = read_resources(tmp_path, CAPABILITIES, ("QEMU", 7002000), "qemu")
+    config = Config(compute=ComputeConfig(instances_dir=str(tmp_path)))
+    resources = read_resources(config, CAPABILITIES, ("QEMU", 7002000), "qemu")
     assert resources.vcpus == os.cpu_count()
     assert resources.ram_mib == os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
     disk = subprocess.run(["df", "-B1", "--output=size", str(tmp_path)], capture_output=True, text=True, check=True)
     assert resources.disk_gib == int(disk.stdout.split()[-1]) >> 30
     assert re.fullmatch(r"\d+\.\d+\.\d+\.\d+", resources.host_ip)
     assert "load average" in resources.uptime
+
+
+CELLS = """<capabilities><host><cpu/><topology><cells num='2'>
+<cell id='0'><memory unit='KiB'>8388608</memory><pages unit='KiB' size='4'>2096896</pages>
+<pages unit='KiB' size='2048'>128</pages><distances/><cpus num='4'>
+<cpu id='0' socket_id='0' core_id='0' siblings='0,4'/><cpu id='4' socket_id='0' core_id='0' siblings='0,4'/>
+<cpu id='1' socket_id='0' core_id='1' siblings='1,5'/><cpu id='5' socket_id='0' core_id='1' siblings='1,5'/>
+</cpus></cell>
+<cell id='1'><memory unit='KiB'>4194304</memory><cpus num='2'>
+<cpu id='2' socket_id='0' core_id='2' siblings='2'/><cpu id='3' socket_id='1' core_id='3' siblings='3'/></cpus></cell>
+</cells></topology></host></capabilities>"""
+
+
+def test_cells_are_read_as_libvirt_tells_them() -> None:
+    first, second = machine_cells(CELLS)
+    assert (first.number, first.cores, first.ram_mib) == (0, ((0, 4), (1, 5)), 8192)
+    assert first.pages == ((4, 2096896), (2048, 128))
+    assert (first.socket, second.socket) == (0, None), "CPUs of two sockets are of none"
+    assert (second.cores, second.pages) == (((2,), (3,)), ())
+    assert online_cpus(CELLS) == frozenset(range(6))
+    assert online_cpus("<capabilities><host/></capabilities>") == frozenset(range(os.cpu_count() or 1))
+
+
+def test_the_configured_cpus_are_the_hosts_pcpu(tmp_path: Path) -> None:
+    options = ComputeConfig(instances_dir=str(tmp_path), cpu_shared_set="0,4", cpu_dedicated_set="1-3,5")
+    resources = read_resources(Config(compute=options), CELLS, ("QEMU", 7002000), "qemu")
+    assert (resources.vcpus, resources.pcpus) == (2, 4)
+    assert [cell.dedicated_cpus for cell in resources.numa] == [(1, 5), (2, 3)]
 
 
 def test_a_folder_that_bars_qemus_way_is_named(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ SMALL = Claim(vcpus=1, ram_mib=1024, disk_gib=10)
 def make_host(name: str, vcpus: int = 4, ram_mib: int = 8192, disk_gib: int = 100, **changes: Any) -> Host:
     """A host with no ratios and nothing reserved, unless said otherwise."""
     architecture = changes.pop("architecture", "x86_64")
+    own = {name: changes.pop(name) for name in ("numa", "pci", "pcpus") if name in changes}
     defaults: dict[str, Any] = {
         "uuid": f"uuid-{name}",
         "service_uuid": f"service-{name}",
@@ -35,6 +36,7 @@ def make_host(name: str, vcpus: int = 4, ram_mib: int = 8192, disk_gib: int = 10
         hypervisor_type="fake",
         hypervisor_version=1,
         virt_type="qemu",
+        **own,
     )
     return Host(name=name, resources=resources, **(defaults | changes))
 

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 
 from nova_fast.config import SchedulerConfig
-from nova_fast.model.hosts import Claim, NumaCell, PciPool
+from nova_fast.model.hosts import Claim
 from nova_fast.model.tasks import GroupRule, PlacementRequest
+from nova_fast.model.topology import NumaCell, PciPool
 from nova_fast.scheduler.facts import HostFacts, HostState, Offer
 from nova_fast.scheduler.filters import CLASSES
 from tests.unit.scheduler.reference import ReferenceFleet

@@ -47,6 +47,10 @@ class ReferenceFleet:
     def offers(self, resource_class: str) -> Mapping[str, Offer]:
         return self.inventories.get(resource_class, {})
 
+    def sharing(self, vcpus: int) -> Set[str]:
+        kept = self.inventories.get("PCPU", {})
+        return {one.name for one in self.states if one.room.vcpus >= vcpus <= one.vcpus_total and one.name not in kept}
+
 
 def passes(check: Filter, state: HostState, fleet: ReferenceFleet, request: PlacementRequest) -> bool:
     """Whether one host passes one filter."""

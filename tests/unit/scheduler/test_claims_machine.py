@@ -8,9 +8,12 @@ reference scheduler.
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import msgspec
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -27,13 +30,17 @@ from nova_fast.model.events import (
     Released,
     ServerChanged,
 )
-from nova_fast.model.hosts import Claim, Host, HostUsage, capacity
+from nova_fast.model.flavors import Flavor
+from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, claim_of
 from nova_fast.model.tasks import GroupRule, Placement, PlacementRequest, ReleaseClaims, SelectHosts
+from nova_fast.model.topology import Taken as GivenAway
+from nova_fast.model.topology import changed, free_pools, with_usage
 from nova_fast.queries.claims import Membership
-from nova_fast.scheduler.facts import HostState, facts_of
+from nova_fast.scheduler.facts import HostState, Offer, facts_of
 from nova_fast.scheduler.select import Scheduler
 
 from .fleet import ask, make_host
+from .given import TOPOLOGIES, nothing_is_given_twice
 from .reference import ReferenceFleet, decide
 
 NAMES = [f"host{number}" for number in range(6)]
@@ -57,6 +64,7 @@ OPTIONS = SchedulerConfig(
         "DifferentHostFilter",
     ),
     max_instances_per_host=4,
+    pci_alias=('{"name": "card", "vendor_id": "8086"}',),
 )
 TIMEOUT_S = 60.0
 
@@ -69,6 +77,7 @@ class Taken:
     pending: bool
     busy: bool = True
     group: str = ""
+    wish: PlacementRequest | None = None
     since_s: float | None = None
     remembered: bool = True  # by the scheduler: until it is built, or as long as it is of a group
 
@@ -93,12 +102,14 @@ class ClaimsMachine(RuleBasedStateMachine):
         name=st.sampled_from(NAMES),
         vcpus=st.integers(0, 6),
         ratio=st.sampled_from([0.5, 1.0, 1.5]),
+        topology=st.sampled_from(TOPOLOGIES),
         zone=st.sampled_from(ZONES),
         state=st.sampled_from(["good", "good", "down", "disabled", "forced_down"]),
     )
-    def host_changes(self, name: str, vcpus: int, ratio: float, zone: str, state: str) -> None:
+    def host_changes(self, name: str, vcpus: int, ratio: float, topology: Any, zone: str, state: str) -> None:
         host = make_host(
             name,
+            **topology,
             vcpus=vcpus,
             cpu_ratio=ratio,
             zone=zone,
@@ -177,6 +188,35 @@ class ClaimsMachine(RuleBasedStateMachine):
                 assert placement.filters[-1].after == 0
                 assert placement.hint
 
+    @rule(
+        own=st.integers(0, 3),
+        cells=st.sampled_from(["", "", "2"]),
+        cards=st.integers(0, 2),
+        excluded=st.sets(st.sampled_from(NAMES), max_size=2),
+        count=st.integers(1, 3),
+    )
+    def choose_cells(self, own: int, cells: str, cards: int, excluded: set[str], count: int) -> None:
+        """CPUs and cards are given once, and where the reference would put the server."""
+        specs = {"hw:cpu_policy": "dedicated"} if own else {}
+        specs |= {"hw:numa_nodes": cells} if cells else {}
+        specs |= {"pci_passthrough:alias": f"card:{cards}"} if cards else {}
+        flavor = Flavor(id="f", name="f", vcpus=own * (2 if cells else 1), ram_mib=512, disk_gib=1, extra_specs=specs)
+        if not flavor.vcpus:
+            flavor = msgspec.structs.replace(flavor, vcpus=2)
+        server_ids = [f"server{self.asked + number}" for number in range(1, count + 1)]
+        self.asked += count
+        request = ask(
+            server_ids[0], claim_of(flavor), alike=tuple(server_ids[1:]), extra_specs=specs, vcpus=flavor.vcpus,
+            ram_mib=flavor.ram_mib, excluded_hosts=tuple(excluded),
+        )  # fmt: skip
+        for placement in self.scheduler.select(SelectHosts(requests=(request,))).placements:
+            expected = self.expected_ranking(request)
+            assert placement.host == (expected[0][0] if expected else "")
+            if placement.host:
+                claim = placement.claim or request.claim
+                assert (claim.topology is not None) == bool(own or cells or cards)
+                self.taken.append(Taken(placement.server_id, placement.host, claim, True, wish=request))
+
     @precondition(lambda self: self.taken)
     @rule(data=st.data())
     def ask_again(self, data: st.DataObject) -> None:
@@ -184,14 +224,20 @@ class ClaimsMachine(RuleBasedStateMachine):
         request = ask(taken.server_id, taken.claim)
         if not taken.remembered:
             return  # nobody asks for a server that is built
+        if taken.wish is not None:
+            request = msgspec.structs.replace(taken.wish, server_id=taken.server_id, alike=(), excluded_hosts=())
         if not taken.pending or self.keeps(taken.host):
-            assert self.select(request).host == taken.host
+            again = self.select(request)
+            assert again.host == taken.host
+            assert again.claim == (taken.claim if taken.claim.topology is not None else None)
             return
         self.taken.remove(taken)
         expected = self.expected_ranking(request)
-        assert self.select(request).host == (expected[0][0] if expected else "")
+        placed = self.select(request)
+        assert placed.host == (expected[0][0] if expected else "")
         if expected:
-            self.taken.append(Taken(taken.server_id, expected[0][0], taken.claim, pending=True))
+            claim = placed.claim or request.claim
+            self.taken.append(Taken(taken.server_id, placed.host, claim, pending=True, wish=taken.wish))
 
     @precondition(lambda self: any(taken.pending for taken in self.taken))
     @rule(data=st.data(), times=st.integers(1, 2))
@@ -206,6 +252,8 @@ class ClaimsMachine(RuleBasedStateMachine):
     def commit_on_an_alternate(self, data: st.DataObject) -> None:
         taken = data.draw(st.sampled_from([taken for taken in self.taken if taken.pending]))
         host = data.draw(st.sampled_from(sorted(self.hosts)))
+        if taken.claim.topology is not None and taken.host != host:
+            return  # what it has of one host says nothing of another
         taken.busy = taken.host == host  # the event that it is built there comes behind
         taken.host, taken.pending = host, False
         self.scheduler.apply(claimed(taken))
@@ -290,6 +338,8 @@ class ClaimsMachine(RuleBasedStateMachine):
                 usage.servers,
                 usage.vcpus,
             )
+            given = [taken.claim.topology for taken in self.taken if taken.host == name and taken.claim.topology]
+            nothing_is_given_twice(self.scheduler.hosts[name], given)
         for group in GROUPS:
             own = [taken.host for taken in self.taken if taken.group == group.id]
             assert self.scheduler.claims.members(group.id) == {host: own.count(host) for host in own}
@@ -306,18 +356,24 @@ class ClaimsMachine(RuleBasedStateMachine):
     def keeps(self, name: str) -> bool:
         host, total, usage = self.hosts[name], capacity(self.hosts[name]), self.usage(name, self.taken)
         in_service = host.up and host.enabled and not host.forced_down
-        return in_service and all(
-            getattr(usage, what) <= getattr(total, what) for what in ("vcpus", "ram_mib", "disk_gib")
-        )
+        enough = all(getattr(usage, what) <= getattr(total, what) for what in ("vcpus", "ram_mib", "disk_gib"))
+        pcpus = not host.resources.pcpus or usage.resources.get("PCPU", 0) <= host.resources.pcpus
+        return in_service and enough and pcpus
 
     def usage(self, name: str, among: list[Taken]) -> HostUsage:
         claims = [taken.claim for taken in among if taken.host == name]
+        given = GivenAway()
+        for claim in claims:
+            given = changed(given, claim.topology, 1) if claim.topology is not None else given
         return HostUsage(
             host=name,
             vcpus=sum(claim.vcpus for claim in claims),
             ram_mib=sum(claim.ram_mib for claim in claims),
             disk_gib=sum(claim.disk_gib for claim in claims),
             servers=len(claims),
+            resources=dict(sum((Counter(claim.resources) for claim in claims), Counter())),
+            cells=given.cells,
+            devices=given.devices,
         )
 
     def expected_ranking(self, request: PlacementRequest) -> list[tuple[str, float]]:
@@ -325,13 +381,26 @@ class ClaimsMachine(RuleBasedStateMachine):
         fleet = ReferenceFleet(
             [self.state(self.hosts[name]) for name in names],
             servers={taken.server_id: taken.host for taken in self.taken},
+            inventories={"PCPU": self.kept()},
             groups={group.id: {taken.server_id for taken in self.taken if taken.group == group.id} for group in GROUPS},
         )
         return [(names[row], weight) for row, weight in decide(self.scheduler.searches.pipeline, fleet, request)]
 
+    def kept(self) -> dict[str, Offer]:
+        """The CPUs that hosts keep for one server each, and how many are left."""
+        return {
+            name: Offer(host.resources.pcpus - self.usage(name, self.taken).resources.get("PCPU", 0), 1, 6)
+            for name, host in self.hosts.items()
+            if host.resources.pcpus
+        }
+
     def state(self, host: Host) -> HostState:
         total, usage, resources = capacity(host), self.usage(host.name, self.taken), host.resources
+        pools = free_pools(resources.pci, usage.devices)
         return HostState(
+            numa=with_usage(resources.numa, usage.cells),
+            pci=pools,
+            pci_free=sum(pool.count for pool in pools),
             name=host.name,
             facts=facts_of(host, [one for _, one in sorted(self.aggregates.items()) if host.name in one.hosts]),
             up=host.up and not host.forced_down,

@@ -101,7 +101,7 @@ class LibvirtDriver:
     async def resources(self) -> HostResources:
         """What the machine has."""
         return await self._on_disk(
-            lambda: read_resources(self._instances, self._capabilities, self._hypervisor, self._settings.virt_type)
+            lambda: read_resources(self._config, self._capabilities, self._hypervisor, self._settings.virt_type)
         )
 
     async def spawn(self, guest: Guest) -> GuestState:

@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from nova_fast.compute.drivers.cells import MachineCell, cpu_use, told_cells
 from nova_fast.compute.drivers.libvirt.virt_type import cpu_flags
 from nova_fast.compute.drivers.traits import (
     EMULATED_FLAGS,
@@ -18,6 +19,8 @@ from nova_fast.compute.drivers.traits import (
     architecture_traits,
     cpu_traits,
 )
+from nova_fast.config import Config
+from nova_fast.model.flavors import parse_cpus
 from nova_fast.model.hosts import HostResources
 
 _UTMP_RECORD_BYTES = 384  # on Linux; the first two bytes are the type of the record
@@ -26,12 +29,16 @@ _USER_PROCESS = 7
 _RUNS = {"x86_64": ("x86_64", "i686")}
 
 
-def read_resources(instances: Path, capabilities: str, hypervisor: tuple[str, int], virt_type: str) -> HostResources:
-    """The whole of this machine; the disk is the file system that holds the instances."""
-    disk = os.statvfs(instances)
+def read_resources(config: Config, capabilities: str, hypervisor: tuple[str, int], virt_type: str) -> HostResources:
+    """The whole of this machine; the disk is the file system that holds the instances.
+
+    Raises BadRequest for options that do not fit the machine.
+    """
+    disk = os.statvfs(config.instances_path)
+    use = cpu_use(config.compute, online_cpus(capabilities))
     uptime_s = float(Path("/proc/uptime").read_text().split()[0])
     return HostResources(
-        vcpus=os.cpu_count() or 1,
+        vcpus=len(use.shared),
         ram_mib=ram_mib(Path("/proc/meminfo").read_text()),
         disk_gib=disk.f_blocks * disk.f_frsize >> 30,
         architecture=platform.machine(),
@@ -44,7 +51,35 @@ def read_resources(instances: Path, capabilities: str, hypervisor: tuple[str, in
         supported_instances=supported_instances(capabilities, platform.machine(), virt_type),
         traits=host_traits(capabilities, platform.machine(), cpu_flags(Path("/proc/cpuinfo").read_text()), virt_type),
         features=cpu_features(capabilities),
+        numa=told_cells(machine_cells(capabilities), use, config.compute),
+        pcpus=use.kept,
     )
+
+
+def online_cpus(capabilities: str) -> frozenset[int]:
+    """The CPUs of the machine, by number; counted where libvirt knows no cells."""
+    cpus = [cpu for cell in machine_cells(capabilities) for core in cell.cores for cpu in core]
+    return frozenset(cpus or range(os.cpu_count() or 1))
+
+
+def machine_cells(capabilities: str) -> tuple[MachineCell, ...]:
+    """The NUMA cells of the machine: their CPUs, memory and pages. A cell with CPUs of several sockets tells none."""
+    found = []
+    for cell in _parsed(capabilities).iterfind("./host/topology/cells/cell"):
+        cpus = cell.findall("./cpus/cpu")
+        sockets = {cpu.get("socket_id") for cpu in cpus}
+        pages = [(int(pages.get("size", "0")), int(pages.text or "0")) for pages in cell.iterfind("pages")]
+        cores = {tuple(sorted(parse_cpus(cpu.get("siblings") or cpu.get("id") or ""))) for cpu in cpus}
+        found.append(
+            MachineCell(
+                number=int(cell.get("id", "0")),
+                cores=tuple(sorted(cores)),
+                ram_mib=int(cell.findtext("memory", "0")) >> 10,
+                pages=tuple(pages),
+                socket=int(sockets.pop() or 0) if len(sockets) == 1 else None,
+            )
+        )
+    return tuple(found)
 
 
 def supported_instances(capabilities: str, machine: str, virt_type: str) -> tuple[tuple[str, str, str], ...]:

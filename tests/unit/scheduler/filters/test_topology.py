@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nova_fast.config import SchedulerConfig
-from nova_fast.model.hosts import NumaCell, PciPool
+from nova_fast.model.topology import NumaCell, PciPool
 from nova_fast.scheduler.lowering import Pipeline
 from tests.unit.scheduler.filters.asking import facts, host, lets_pass, request
 
@@ -20,7 +20,7 @@ NAME = "NUMATopologyFilter"
         ({"hw:numa_nodes": "1"}, False, True),
         ({"hw:cpu_policy": "dedicated"}, False, True),
         ({"hw:cpu_policy": "dedicated", "hw:cpu_thread_policy": "require"}, False, False),
-        ({"hw:cpu_thread_policy": "prefer"}, True, True),
+        ({"hw:cpu_policy": "shared"}, True, True),
     ],
 )
 def test_cells_fit_a_host_that_has_them(specs: dict[str, str], without_cells: bool, with_cells: bool) -> None:

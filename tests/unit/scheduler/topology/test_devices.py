@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nova_fast.model.errors import BadRequest
-from nova_fast.model.hosts import NumaCell, PciPool
+from nova_fast.model.topology import NumaCell, PciPool
 from nova_fast.scheduler.topology.devices import have_devices, read_aliases, wanted_devices
 from tests.unit.scheduler.filters.asking import request
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from nova_fast.model.hosts import NumaCell, Pages, PciPool
+from nova_fast.model.guest_cells import ANY, LARGE, SMALL, GuestCell, Wanted
+from nova_fast.model.topology import NumaCell, Pages, PciPool
 from nova_fast.scheduler.topology.devices import DeviceRequest
 from nova_fast.scheduler.topology.fit import Devices, Ratios, fits
-from nova_fast.scheduler.topology.wanted import ANY, LARGE, SMALL, GuestCell, Wanted
 
 NO_RATIO = Ratios(1.0, 1.0)
 PAIRS = ((0, 1), (2, 3), (4, 5), (6, 7))
