@@ -68,7 +68,7 @@ def wanted_cells(asked: Asked) -> Wanted | None:
     """The cells that are asked for; None when it does not matter. Raises BadRequest for what contradicts itself."""
     specs = asked.extra_specs
     policy, threads = cpu_policy(asked), _thread_policy(asked)
-    realtime, masked = _realtime_vcpus(asked), _masked_vcpus(asked)
+    realtime, masked = realtime_vcpus(asked), _masked_vcpus(asked)
     emulator = _one_of(specs.get("hw:emulator_threads_policy", ""), _EMULATOR_POLICIES, "CPU emulator threads option")
     policy = _counted_policy(asked, policy, emulator)
     threads = _traited_threads(asked, threads)
@@ -222,7 +222,7 @@ def _masked_vcpus(asked: Asked) -> frozenset[int]:
     return chosen
 
 
-def _realtime_vcpus(asked: Asked) -> frozenset[int]:
+def realtime_vcpus(asked: Asked) -> frozenset[int]:
     """The vCPUs of ``hw:cpu_realtime_mask``, of the image before the flavor; all without a mask, none if not wanted."""
     if asked.extra_specs.get("hw:cpu_realtime", "").strip().lower() not in _TRUE:
         return frozenset()

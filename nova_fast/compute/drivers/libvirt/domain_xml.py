@@ -13,8 +13,10 @@ import xml.etree.ElementTree as ET
 import msgspec
 
 from nova_fast import __version__
+from nova_fast.compute.drivers.libvirt.domain_topology import add_devices, add_topology
 from nova_fast.model.errors import BadRequest, NotImplementedHere
 from nova_fast.model.tasks import Guest, GuestNic
+from nova_fast.model.topology import NumaCell
 
 METADATA_NAMESPACE = "urn:nova-fast:guest:1"
 TB_CACHE_MIB = 64  # of translated code a TCG guest may keep; QEMU's own default is up to 1 GiB
@@ -54,6 +56,8 @@ class DomainSettings(msgspec.Struct, frozen=True, kw_only=True):
     instances_dir: str
     cache_mode: str = "none"  # of the page cache; none needs a file system with O_DIRECT
     separate_user: bool = True  # QEMU runs as a user of its own, to whom libvirt gives the files
+    cells: tuple[NumaCell, ...] = ()  # of the host
+    shared_cpus: tuple[int, ...] = ()  # configured for guests that have no cells; none = all CPUs
 
 
 def identifier(value: str, what: str) -> str:
@@ -66,7 +70,8 @@ def identifier(value: str, what: str) -> str:
 def domain_xml(guest: Guest, disks: tuple[Disk, ...], console_log: str, settings: DomainSettings) -> str:
     """The XML of a guest.
 
-    Raises BadRequest for values libvirt could misread, NotImplementedHere for a machine we do not know.
+    Raises BadRequest for values libvirt could misread, NotImplementedHere for a machine we do not know, Unavailable
+    for a NUMA cell that the host does not have.
     """
     if settings.architecture != "x86_64":
         raise NotImplementedHere(
@@ -82,12 +87,14 @@ def domain_xml(guest: Guest, disks: tuple[Disk, ...], console_log: str, settings
     _text(root, "memory", str(guest.ram_mib), unit="MiB")
     _text(root, "vcpu", str(guest.vcpus), placement="static")
     _platform(root, guest, settings)
+    add_topology(root, guest, settings.cells, settings.shared_cpus)
     devices = ET.SubElement(root, "devices")
     _controllers(devices, settings)
     for disk, target in zip(disks, _targets(disks, settings), strict=True):
         _disk(devices, disk, target, settings)
     for nic in guest.nics:
         _interface(devices, nic)
+    add_devices(devices, guest)
     _consoles(devices, console_log)
     return ET.tostring(root, encoding="unicode")
 

@@ -15,12 +15,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from nova_fast.compute.drivers.base import OnChange
+from nova_fast.compute.drivers.cells import cpu_use, told_cells
 from nova_fast.compute.drivers.libvirt.binding import UNREACHABLE, Connection
 from nova_fast.compute.drivers.libvirt.disks import GuestFolders
 from nova_fast.compute.drivers.libvirt.domain_xml import DomainSettings
 from nova_fast.compute.drivers.libvirt.domains import Domains
 from nova_fast.compute.drivers.libvirt.file_access import FileAccess, disk_errors, qemu_user
-from nova_fast.compute.drivers.libvirt.host_facts import read_resources, supports_direct_io
+from nova_fast.compute.drivers.libvirt.host_facts import (
+    machine_cells,
+    online_cpus,
+    read_resources,
+    supports_direct_io,
+)
 from nova_fast.compute.drivers.libvirt.image_cache import CachedImage, ImageCache
 from nova_fast.compute.drivers.libvirt.locks import Hold, ServerLocks
 from nova_fast.compute.drivers.libvirt.power import PowerActions
@@ -73,12 +79,15 @@ class LibvirtDriver:
         user = qemu_user(self._capabilities)
         access = FileAccess(user)
         await self._on_disk(lambda: self._make_folders(access))
+        use = cpu_use(self._config.compute, online_cpus(self._capabilities))
         self._settings = DomainSettings(
             virt_type=choose_virt_type(read_virt_facts(self._config.compute.virt_type)),
             architecture=platform.machine(),
             instances_dir=str(self._instances),
             cache_mode="none" if supports_direct_io(self._instances) else "writeback",
             separate_user=user is not None,
+            cells=told_cells(machine_cells(self._capabilities), use, self._config.compute),
+            shared_cpus=tuple(sorted(use.shared)) if self._config.compute.cpu_shared_set else (),
         )
         self._folders = GuestFolders(self._instances, access)
         self._images = ImageCache(self._instances / "_base", access, self._fill_image)
