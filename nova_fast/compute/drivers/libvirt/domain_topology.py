@@ -1,7 +1,8 @@
 """What a guest has of its host's cells, CPUs, pages and PCI devices, as parts of the domain XML. Pure.
 
-As Nova's libvirt driver writes them (``nova.virt.libvirt.driver``: _get_guest_numa_config): a vCPU with a CPU of its own
-is pinned to it, another floats over the shared CPUs of the cell that its own lies on; memory comes strictly from there.
+As Nova's libvirt driver writes them (``nova.virt.libvirt.driver``: _get_guest_numa_config): a vCPU with a CPU of its
+own is pinned to it, another floats over the shared CPUs of the cell that its own lies on; memory comes strictly from
+there.
 """
 
 from __future__ import annotations
