@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from nova_fast.model.topology import GuestTopology, NumaCell, PciPool
+from nova_fast.model.flavors import Flavor
+from nova_fast.model.hosts import Claim, Host, HostUsage, claim_of
+from nova_fast.model.tasks import PlacementRequest
+from nova_fast.model.topology import GuestTopology, NumaCell, PciPool, Taken, changed
+from nova_fast.scheduler.facts import Offer
 from nova_fast.scheduler.hosts import KnownHost
+
+from .fleet import ask
 
 #: Some hosts have two cells, the CPUs 2 and 3 of the first and 4 to 7 of the second for one server each, and cards.
 CELLS = (
@@ -33,3 +39,46 @@ def nothing_is_given_twice(known: KnownHost, given: Sequence[GuestTopology]) -> 
     parts = not {"vf0", "vf1"}.isdisjoint(devices)
     assert not ("pf" in devices and parts), "a card, or parts of it"
     assert "pf" not in free or not parts
+
+
+def asking_for(
+    own: int, cells: str, cards: int, server_ids: Sequence[str], excluded: tuple[str, ...]
+) -> PlacementRequest:
+    """Servers with so many CPUs of their own in each of so many cells, and cards."""
+    specs = {"hw:cpu_policy": "dedicated"} if own else {}
+    specs |= {"hw:numa_nodes": cells} if cells else {}
+    specs |= {"pci_passthrough:alias": f"card:{cards}"} if cards else {}
+    vcpus = own * int(cells or 1) or 2
+    flavor = Flavor(id="f", name="f", vcpus=vcpus, ram_mib=512, disk_gib=1, extra_specs=specs)
+    first, *others = server_ids
+    return ask(
+        first, claim_of(flavor), alike=tuple(others), extra_specs=specs, vcpus=vcpus, ram_mib=512,
+        excluded_hosts=excluded,
+    )  # fmt: skip
+
+
+def kept_cpus(hosts: Iterable[tuple[Host, HostUsage]]) -> dict[str, Offer]:
+    """The CPUs that hosts keep for one server each, and how many are left."""
+    return {
+        host.name: Offer(host.resources.pcpus - usage.resources.get("PCPU", 0), 1, host.resources.pcpus)
+        for host, usage in hosts
+        if host.resources.pcpus
+    }
+
+
+def usage_of(name: str, claims: Sequence[Claim]) -> HostUsage:
+    """What these claims take of a host, added up."""
+    taken, resources = Taken(), Counter[str]()
+    for claim in claims:
+        taken = changed(taken, claim.topology, 1) if claim.topology is not None else taken
+        resources.update(claim.resources)
+    return HostUsage(
+        host=name,
+        vcpus=sum(claim.vcpus for claim in claims),
+        ram_mib=sum(claim.ram_mib for claim in claims),
+        disk_gib=sum(claim.disk_gib for claim in claims),
+        servers=len(claims),
+        resources=dict(resources),
+        cells=taken.cells,
+        devices=taken.devices,
+    )

@@ -8,7 +8,6 @@ reference scheduler.
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -30,17 +29,15 @@ from nova_fast.model.events import (
     Released,
     ServerChanged,
 )
-from nova_fast.model.flavors import Flavor
-from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, claim_of
+from nova_fast.model.hosts import Claim, Host, HostUsage, capacity
 from nova_fast.model.tasks import GroupRule, Placement, PlacementRequest, ReleaseClaims, SelectHosts
-from nova_fast.model.topology import Taken as GivenAway
-from nova_fast.model.topology import changed, free_pools, with_usage
+from nova_fast.model.topology import free_pools, with_usage
 from nova_fast.queries.claims import Membership
-from nova_fast.scheduler.facts import HostState, Offer, facts_of
+from nova_fast.scheduler.facts import HostState, facts_of
 from nova_fast.scheduler.select import Scheduler
 
 from .fleet import ask, make_host
-from .given import TOPOLOGIES, nothing_is_given_twice
+from .given import TOPOLOGIES, asking_for, kept_cpus, nothing_is_given_twice, usage_of
 from .reference import ReferenceFleet, decide
 
 NAMES = [f"host{number}" for number in range(6)]
@@ -197,18 +194,9 @@ class ClaimsMachine(RuleBasedStateMachine):
     )
     def choose_cells(self, own: int, cells: str, cards: int, excluded: set[str], count: int) -> None:
         """CPUs and cards are given once, and where the reference would put the server."""
-        specs = {"hw:cpu_policy": "dedicated"} if own else {}
-        specs |= {"hw:numa_nodes": cells} if cells else {}
-        specs |= {"pci_passthrough:alias": f"card:{cards}"} if cards else {}
-        flavor = Flavor(id="f", name="f", vcpus=own * (2 if cells else 1), ram_mib=512, disk_gib=1, extra_specs=specs)
-        if not flavor.vcpus:
-            flavor = msgspec.structs.replace(flavor, vcpus=2)
         server_ids = [f"server{self.asked + number}" for number in range(1, count + 1)]
         self.asked += count
-        request = ask(
-            server_ids[0], claim_of(flavor), alike=tuple(server_ids[1:]), extra_specs=specs, vcpus=flavor.vcpus,
-            ram_mib=flavor.ram_mib, excluded_hosts=tuple(excluded),
-        )  # fmt: skip
+        request = asking_for(own, cells, cards, server_ids, tuple(excluded))
         for placement in self.scheduler.select(SelectHosts(requests=(request,))).placements:
             expected = self.expected_ranking(request)
             assert placement.host == (expected[0][0] if expected else "")
@@ -361,38 +349,17 @@ class ClaimsMachine(RuleBasedStateMachine):
         return in_service and enough and pcpus
 
     def usage(self, name: str, among: list[Taken]) -> HostUsage:
-        claims = [taken.claim for taken in among if taken.host == name]
-        given = GivenAway()
-        for claim in claims:
-            given = changed(given, claim.topology, 1) if claim.topology is not None else given
-        return HostUsage(
-            host=name,
-            vcpus=sum(claim.vcpus for claim in claims),
-            ram_mib=sum(claim.ram_mib for claim in claims),
-            disk_gib=sum(claim.disk_gib for claim in claims),
-            servers=len(claims),
-            resources=dict(sum((Counter(claim.resources) for claim in claims), Counter())),
-            cells=given.cells,
-            devices=given.devices,
-        )
+        return usage_of(name, [taken.claim for taken in among if taken.host == name])
 
     def expected_ranking(self, request: PlacementRequest) -> list[tuple[str, float]]:
         names = sorted(self.hosts, key=lambda name: self.scheduler.hosts[name].row)
         fleet = ReferenceFleet(
             [self.state(self.hosts[name]) for name in names],
             servers={taken.server_id: taken.host for taken in self.taken},
-            inventories={"PCPU": self.kept()},
+            inventories={"PCPU": kept_cpus((host, self.usage(host.name, self.taken)) for host in self.hosts.values())},
             groups={group.id: {taken.server_id for taken in self.taken if taken.group == group.id} for group in GROUPS},
         )
         return [(names[row], weight) for row, weight in decide(self.scheduler.searches.pipeline, fleet, request)]
-
-    def kept(self) -> dict[str, Offer]:
-        """The CPUs that hosts keep for one server each, and how many are left."""
-        return {
-            name: Offer(host.resources.pcpus - self.usage(name, self.taken).resources.get("PCPU", 0), 1, 6)
-            for name, host in self.hosts.items()
-            if host.resources.pcpus
-        }
 
     def state(self, host: Host) -> HostState:
         total, usage, resources = capacity(host), self.usage(host.name, self.taken), host.resources
