@@ -126,6 +126,7 @@ class ComputeConfig(_Section, frozen=True):
     reserved_ram_mib: Annotated[int, Meta(ge=0)] = 512  # kept for the machine itself
     cpu_shared_set: str = ""  # CPUs that servers share, like 0-3,^1; "" = all, or none with cpu_dedicated_set
     cpu_dedicated_set: str = ""  # CPUs kept for servers with CPUs of their own: the host's PCPU
+    pci_device_spec: tuple[str, ...] = ()  # PCI devices servers may have, each in JSON as Nova's [pci]device_spec
     reserved_huge_pages: tuple[str, ...] = ()  # kept for others than servers: node:0,size:2048,count:64
     cpu_allocation_ratio: Ratio = 4.0  # vCPUs given out for each one there is
     ram_allocation_ratio: Ratio = 1.0  # the same for RAM
@@ -138,6 +139,7 @@ class ComputeConfig(_Section, frozen=True):
     fake_numa_cells: Limit = 0  # over which these are spread; 0 = it tells of none
     fake_threads_per_core: Positive = 1  # of each fake host with cells
     fake_huge_pages: Limit = 0  # of 2 MiB in each of its cells
+    fake_pci_devices: Limit = 0  # 8086:0443 of each fake host, in turn near its cells
 
 
 class NetworkConfig(_Section, frozen=True):

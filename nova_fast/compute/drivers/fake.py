@@ -14,6 +14,7 @@ from collections import defaultdict
 
 from nova_fast.compute.drivers.base import OnChange
 from nova_fast.compute.drivers.cells import MachineCell, cpu_use, told_cells
+from nova_fast.compute.drivers.pci import PciDevice, told_pools
 from nova_fast.compute.drivers.traits import EVERY_DRIVER, architecture_traits, cpu_traits
 from nova_fast.config import ComputeConfig
 from nova_fast.model.errors import Conflict, NotFound
@@ -80,6 +81,7 @@ class FakeDriver:
             traits=_TRAITS,
             features=_FEATURES,
             numa=told_cells(_cells(self._config), use, self._config),
+            pci=told_pools(_devices(self._config), ("{}",)),
             pcpus=use.kept,
         )
 
@@ -197,6 +199,21 @@ def _cells(config: ComputeConfig) -> list[MachineCell]:
             socket=number,
         )
         for number in range(count)
+    ]
+
+
+def _devices(config: ComputeConfig) -> list[PciDevice]:
+    """The PCI devices of a fake machine."""
+    cells = config.fake_numa_cells
+    return [
+        PciDevice(
+            f"0000:{number // 32 + 1:02x}:{number % 32:02x}.0",
+            "8086",
+            "0443",
+            "type-PCI",
+            number % cells if cells else None,
+        )
+        for number in range(config.fake_pci_devices)
     ]
 
 

@@ -40,12 +40,13 @@ class PlacingCloud(Cloud):
 
     def __init__(self, store: MemoryStore) -> None:
         self.scheduler: Scheduler | None = None
+        self.options = SchedulerConfig()
         super().__init__(store)
         self.start_scheduler()
 
     def start_scheduler(self) -> None:
         """Another scheduler, from the store."""
-        self.scheduler = Scheduler(SchedulerConfig(), random.Random(1))
+        self.scheduler = Scheduler(self.options, random.Random(1))
         self.scheduler.load(*self.store.read(fleet))
 
     def heard(self, events: list[Event]) -> None:
@@ -259,3 +260,33 @@ def test_a_post_that_contradicts_itself_is_refused_in_novas_words(cloud: Placing
     assert error.message == "Cannot set cpu thread pinning policy in a non dedicated cpu pinning policy"
     cloud.with_flavor(msgspec.structs.replace(PINNED, id="e", name="secret", extra_specs={"hw:mem_encryption": "true"}))
     assert "Memory encryption is requested by hw:mem_encryption" in cloud.refused(cloud.wish(flavor_id="e")).message
+
+
+def test_devices_are_given_by_address_and_once(cloud: PlacingCloud) -> None:
+    alias = '{"name": "qat", "vendor_id": "8086", "product_id": "0443"}'
+    cloud.options = SchedulerConfig(pci_alias=(alias,))
+    cloud.start_scheduler()
+    specs = {"pci_passthrough:alias": "qat:2", "hw:numa_nodes": "1"}
+    cloud.with_flavor(Flavor(id="d", name="devices", vcpus=1, ram_mib=512, disk_gib=1, extra_specs=specs))
+    cloud.report("h1", fake_vcpus=8, fake_pci_devices=5)
+    placed = [cloud.create(flavor_id="d") for _ in range(1)]
+    assert cloud.place(placed[0]).host == "h1"
+    assert len(cloud.usage("h1").devices) == 2
+    cell = cloud.topology(placed[0]).cells[0].host_cell
+    even = {"0000:01:00.0", "0000:01:02.0", "0000:01:04.0"}
+    assert set(cloud.topology(placed[0]).devices) <= (even if cell == 0 else {"0000:01:01.0", "0000:01:03.0"})
+    cloud.settle()
+    cloud.start_scheduler()
+    second = cloud.create(flavor_id="d")
+    assert cloud.place(second).host == "h1"
+    assert len(set(cloud.usage("h1").devices)) == 4
+    cloud.settle()
+    assert cloud.place(cloud.create(flavor_id="d")).host == "", "one device is left"
+    assert cloud.scheduler is not None and cloud.scheduler.hosts.state_in(0).pci_free == 1
+    stolen = cloud.create()
+    claim = Claim(vcpus=1, ram_mib=1, disk_gib=1, topology=GuestTopology(devices=cloud.topology(second).devices))
+    cloud.answer(cloud.next("schedule"), Placement(server_id=stolen, host="h1", claim=claim))
+    assert cloud.conflicts(stolen) == 1
+    cloud.delete(second)
+    cloud.settle()
+    assert len(cloud.usage("h1").devices) == 2

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nova_fast.compute.drivers.cells import MachineCell, cpu_use, told_cells
 from nova_fast.compute.drivers.libvirt.virt_type import cpu_flags
+from nova_fast.compute.drivers.pci import read_devices, told_pools
 from nova_fast.compute.drivers.traits import (
     EMULATED_FLAGS,
     EVERY_DRIVER,
@@ -52,6 +53,7 @@ def read_resources(config: Config, capabilities: str, hypervisor: tuple[str, int
         traits=host_traits(capabilities, platform.machine(), cpu_flags(Path("/proc/cpuinfo").read_text()), virt_type),
         features=cpu_features(capabilities),
         numa=told_cells(machine_cells(capabilities), use, config.compute),
+        pci=told_pools(read_devices(), config.compute.pci_device_spec) if config.compute.pci_device_spec else (),
         pcpus=use.kept,
     )
 
