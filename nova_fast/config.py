@@ -15,7 +15,8 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-Port = Annotated[int, Meta(ge=1, le=65535)]
+PORT_MAX = 65535
+Port = Annotated[int, Meta(ge=1, le=PORT_MAX)]
 Positive = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0)]
 Ratio = Annotated[float, Meta(gt=0)]
@@ -65,6 +66,14 @@ class HubConfig(_Section, frozen=True):
     heartbeat_s: Seconds = 5  # between two reports of a daemon
     down_after_s: Seconds = 20  # a daemon silent for so long is down
     credits: Positive = 256  # calls a daemon may have under way
+
+
+class SdkConfig(_Section, frozen=True):
+    """The door for clients of the ZeroMQ SDK, one in each API worker."""
+
+    address: str = ""  # "" = sockets in the run folder; tcp://host:port = CURVE over TCP, worker n at port + n
+    credits: Positive = 64  # messages a client may have under way, each of up to 64 requests
+    clients_max: Positive = 1000  # of one worker
 
 
 class ConductorConfig(_Section, frozen=True):
@@ -161,6 +170,7 @@ class Config(_Section, frozen=True):
     api: ApiConfig = ApiConfig()
     image: ImageConfig = ImageConfig()
     hub: HubConfig = HubConfig()
+    sdk: SdkConfig = SdkConfig()
     conductor: ConductorConfig = ConductorConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     compute: ComputeConfig = ComputeConfig()
@@ -207,6 +217,23 @@ class Config(_Section, frozen=True):
     def hub_address(self) -> str:
         """What the conductor binds and everybody else connects to."""
         return self.hub.address or f"ipc://{self.run_path}/hub.sock"
+
+    @property
+    def sdk_keys_path(self) -> Path:
+        """The keys of the door for the SDK over tcp."""
+        return self.state_path / "keys" / "sdk"
+
+    def sdk_address(self, worker: int) -> str:
+        """Where an API worker meets clients of the SDK. Raises ConfigError."""
+        address = self.sdk.address
+        if not address:
+            return f"ipc://{self.run_path}/sdk-{worker}.sock"
+        if not address.startswith("tcp://"):
+            return f"{address}-{worker}"
+        host, _, port = address.rpartition(":")
+        if not port.isdecimal() or not 1 <= int(port) + worker <= PORT_MAX:
+            raise ConfigError(f"sdk.address: {address!r} has no port between 1 and {PORT_MAX - self.worker_count + 1}")
+        return f"{host}:{int(port) + worker}"
 
     @property
     def public_host(self) -> str:

@@ -18,9 +18,10 @@ import uvicorn
 from nova_fast.api.app import FACES, build_app, port_of
 from nova_fast.api.framework.build import Application
 from nova_fast.api.framework.log import access_log
-from nova_fast.api.framework.request import Services
+from nova_fast.api.framework.request import Runtime, Services
 from nova_fast.api.http_protocol import BoundedProtocol
-from nova_fast.config import Config
+from nova_fast.api.zmq.door import Door
+from nova_fast.config import Config, ConfigError
 from nova_fast.daemon import run_daemon, settle_memory
 from nova_fast.hub.local import local_peer
 from nova_fast.hub.peer import Peer
@@ -77,10 +78,13 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
         with store.snapshot() as snapshot:
             known = ids_with_files(snapshot)
         images.sweep(known)
-    app = build_app(config, store, HubCommander(peer), Services(images, peer))
+    commander, services = HubCommander(peer), Services(images, peer)
+    app = build_app(config, store, commander, services)
     try:
         sockets = [_listen(config.api.listen, port_of(config.api, face)) for face in FACES]
-    except OSError as error:
+        door = Door(config, worker, app, Runtime(config, store, commander, services))
+        await door.start()
+    except (OSError, ConfigError) as error:
         log.error("the API cannot listen on %s: %s", config.api.listen, error)
         await peer.close()
         return 1
@@ -98,6 +102,7 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
     finally:
         server.should_exit = True
         await asyncio.gather(serving, return_exceptions=True)
+        await door.close()
         access_log.close()
         await peer.close()
         store.close()

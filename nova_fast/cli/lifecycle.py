@@ -20,6 +20,7 @@ import msgspec
 
 from nova_fast.cli import libvirt_host, processes, programs, supervisor
 from nova_fast.cli.credentials import CLOUD_NAME, Credentials, ensure_credentials, url_host
+from nova_fast.cli.sdk import write_sdk_file
 from nova_fast.config import Config
 from nova_fast.model.errors import Conflict, Forbidden, NovaFastError, Unavailable
 
@@ -56,6 +57,7 @@ def up(cloud: Cloud, *, foreground: bool = False) -> int:
         _check_rights(cloud.config)
         credentials = ensure_credentials(cloud.config)
         _ensure_hub_keys(cloud.config)
+        write_sdk_file(cloud.config, credentials)
         if names := supervisor.stop_leftovers(cloud.setting):
             say(f"stopped what an earlier run left behind: {', '.join(names)}")
         check_ports(cloud.config)

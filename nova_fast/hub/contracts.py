@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import msgspec
 
-from nova_fast.model import events, tasks
+from nova_fast.model import events, sdk, tasks
 from nova_fast.model.base import Message
 from nova_fast.model.commands import COMMANDS, RESULTS
 from nova_fast.model.errors import Failure
@@ -117,6 +117,18 @@ DAEMONS = Contracts(
     peer_reads=PEER_DECODER,
     admits=lambda _name: True,
     shows_events=lambda name: not is_node_daemon(name),
+)
+
+
+_SDK_CALLS: MessageDecoder = decoder_of((sdk.Asks, sdk.Watch))
+#: Those of an API worker and the clients of the SDK. SAFETY: no command is among them, so whatever a client sends goes
+#: through a face, which knows who asks and what he may.
+SDK = Contracts(
+    hub="the cloud",
+    hub_reads=lambda _name: _SDK_CALLS,
+    peer_reads=decoder_of((sdk.Answers, sdk.Seen, Failure)),
+    admits=lambda name: name.startswith("client."),
+    shows_events=lambda _name: False,
 )
 
 

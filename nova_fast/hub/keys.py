@@ -13,6 +13,7 @@ Files lie in one folder of mode 0700, each of mode 0600; a file that others can 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Iterable
@@ -32,6 +33,11 @@ KEY_BYTES = 40  # of a key in Z85
 
 _ZAP_ADDRESS = "inproc://zeromq.zap.01"
 ZAP_DOMAIN = b"nova-fast"
+
+
+def key_name(public: bytes) -> str:
+    """A short name of a key, for peer names that only it may use."""
+    return hashlib.blake2b(public, digest_size=8).hexdigest()
 
 
 class AllowList:
@@ -58,6 +64,14 @@ class AllowList:
             name.startswith(allowed[:-1]) if allowed.endswith("*") else name == allowed
             for allowed in self._names.get(public, ())
         )
+
+    def names(self, public: bytes) -> tuple[str, ...]:
+        """What stands behind a key; nothing when it is not on the list."""
+        return self._names.get(public, ())
+
+    def replace(self, other: AllowList) -> None:
+        """Be the other list from now on."""
+        self._names = dict(other._names)
 
     def items(self) -> list[tuple[bytes, tuple[str, ...]]]:
         return sorted(self._names.items())

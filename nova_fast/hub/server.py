@@ -215,6 +215,11 @@ class HubServer:
         now_s = asyncio.get_running_loop().time()
         return {name: link.state(now_s) for name, link in self._links.items()}
 
+    def key_of(self, peer: str) -> bytes:
+        """The public key behind a peer's connection; empty over ipc, and for one that is not there."""
+        link = self._links.get(peer)
+        return link.public if link is not None and link.route is not None else b""
+
     def notify_events(self, generation: int) -> None:
         """Events up to this generation can be read from the EventSource."""
         assert generation >= 0

@@ -45,6 +45,9 @@ class NovaFastError(Exception):
     """The one exception of the product; raised by pure code, mapped to an answer by a face."""
 
     kind: Kind = Kind.INTERNAL
+    #: What REST answers, and the id under which the worker's log has it; a client of the SDK finds them here.
+    status: int = 0
+    request_id: str = ""
 
     def __init__(
         self,

@@ -32,6 +32,9 @@ async def create(request: Request) -> Answer:
     brief = reserve is not UNSET and bodies.boolean(reserve, "return_reservation_id")
     command = _command(request, request.body, fields)
     created: ServersCreated = await request.command(command)
+    if request.header("x-nova-fast-ids") is not None:  # our own: Nova says the id of the first only
+        secret = {"adminPass": command.admin_password}
+        return Answer(body={"server_ids": created.server_ids, "reservation_id": created.reservation_id, **secret})
     if brief:
         return Answer(body={"reservation_id": created.reservation_id})
     server_id = created.server_ids[0]

@@ -7,7 +7,7 @@ its paths (a project id, an older prefix) is taken out here, so that a route exi
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
 import falcon
@@ -29,6 +29,7 @@ from nova_fast.api.framework.route import Face, Route
 
 Scope = dict[str, Any]
 Send = Callable[[Any], Awaitable[None]]
+Responder = Callable[..., Coroutine[Any, Any, None]]  # of a request, a response, and the path's parameters
 
 _PROJECT = re.compile(r"/[0-9a-f]{32}(?=/|$)")
 PROJECT_CHARACTERS = 33
@@ -68,6 +69,15 @@ class FaceApp:
             self._take_project(scope, path)
         served: Awaitable[None] = self._app(scope, receive, send)
         return served
+
+    def find(self, scope: Scope) -> tuple[Responder, dict[str, str]] | None:
+        """The responder of a request and the parameters of its path, for who asks without HTTP; None = no route."""
+        if self._face.project_in_path:
+            self._take_project(scope, scope["path"])
+        path: str = scope["path"]
+        found = self._app._router.find(path[:-1] if path.endswith("/") and len(path) > 1 else path)
+        responder = getattr(found[0], f"on_{scope['method'].lower()}", None) if found is not None else None
+        return None if responder is None else (responder, found[2])
 
     def _take_project(self, scope: Scope, path: str) -> None:
         for prefix in self._prefixes:
@@ -110,6 +120,10 @@ class Application:
 
     def __init__(self, faces: dict[int, FaceApp]) -> None:
         self._faces = faces
+
+    def face(self, port: int) -> FaceApp:
+        """The face that answers on a port."""
+        return self._faces[port]
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         if scope["type"] == "lifespan":

@@ -1,0 +1,207 @@
+"""Watching: events in order, each once, from any place that is kept, and of nobody else's servers."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from nova_fast.client import Client, Gap, HostEvent, HostGone, ServerEvent
+from nova_fast.client.watching import events_of
+from nova_fast.commands.hosts import record_host_report
+from nova_fast.conductor.trim import trim
+from nova_fast.hub.contracts import ENCODER
+from nova_fast.identity.tokens import unseal
+from nova_fast.model.commands.hosts import RemoveHost
+from nova_fast.model.commands.identity import RevokeToken
+from nova_fast.model.errors import Conflict, Forbidden, Unauthorized, Unavailable
+from nova_fast.model.sdk import EVENTS_VERSION, Seen
+from nova_fast.model.tasks import HostReport
+from nova_fast.queries.identity import TOKEN_KEY, secret
+from tests.api.sdk_world import OpenDoor, new
+from tests.api.server_world import _RESOURCES, World
+
+if TYPE_CHECKING:
+    from tests.api.conftest import Cloud
+
+
+@pytest.fixture
+def world(cloud: Cloud) -> World:
+    return World(cloud)
+
+
+@pytest.fixture
+def door(cloud: Cloud) -> Iterator[OpenDoor]:
+    opened = OpenDoor(cloud)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def member(world: World, door: OpenDoor) -> Iterator[Client]:
+    with door.client(world.member) as client:
+        yield client
+
+
+def drain(watch: Any) -> list[Any]:
+    """All there is now."""
+    found = []
+    while (event := watch.next(0)) is not None:
+        found.append(event)
+    return found
+
+
+def test_a_life_is_told_in_order(world: World, member: Client) -> None:
+    watch = member.watch()
+    watch.start()
+    server_id = member.servers.create(new(world)).id
+    world.settle()
+    member.servers.delete(server_id)
+    world.settle()
+    events = drain(watch)
+    assert {type(event) for event in events} == {ServerEvent}
+    assert {event.server_id for event in events} == {server_id}
+    assert all(before.generation < after.generation for before, after in pairwise(events))
+    statuses = [event.status for event in events]
+    assert list(dict.fromkeys(statuses)) == ["BUILD", "ACTIVE", "DELETED"]
+    assert {event.host for event in events} == {""}, "the host of a server is for admins"
+    again = drain(member.watch(since=events[0].generation))
+    assert again == events[1:]
+
+
+def test_a_place_that_was_kept_goes_on_where_it_stopped(world: World, door: OpenDoor, member: Client) -> None:
+    watch = member.watch()
+    watch.start()
+    ids = member.servers.create(new(world), count=5).ids
+    first = watch.next(5)
+    place = watch.position
+    with door.client(world.member) as other:
+        rest = drain(other.watch(since=place))
+    assert [event.server_id for event in (first, *rest)] == list(ids)
+
+
+def test_nobody_hears_of_others(world: World, door: OpenDoor, member: Client) -> None:
+    other = world.cloud.project("p2").member
+    with door.client(other) as stranger, door.client(world.admin) as admin:
+        watches = [client.watch() for client in (stranger, admin)]
+        for watch in watches:
+            watch.start()
+        server_id = member.servers.create(new(world)).id
+        world.settle()
+        none, everything = (drain(watch) for watch in watches)
+        assert none == []
+        assert watches[0].position == watches[1].position, "others' events are passed over, not waited at"
+        assert {event.server_id for event in everything} == {server_id}
+        assert "h1" in {event.host for event in everything}
+        unscoped = world.cloud.client_for(world.member.user_id)
+        with door.client(unscoped) as nowhere, pytest.raises(Forbidden):
+            nowhere.watch().start()
+
+
+def test_admins_hear_of_hosts(world: World, door: OpenDoor) -> None:
+    with door.client(world.admin) as admin, door.client(world.member) as member:
+        watch, deaf = admin.watch(), member.watch()
+        watch.start(), deaf.start()
+        with world.cloud.store.transaction(time.time_ns() // 1000) as tx:
+            record_host_report(tx, HostReport(host="h2", zone="nova", resources=_RESOURCES))
+        world.cloud.run(RemoveHost(caller=world.cloud.root, host="h2"))
+        events = drain(watch)
+        assert [(type(event), event.host) for event in events] == [(HostEvent, "h2"), (HostGone, "h2")]
+        assert events[0].up and events[0].enabled
+        assert drain(deaf) == []
+
+
+def test_a_gap_is_told_and_the_stream_goes_on(world: World, member: Client) -> None:
+    watch = member.watch()
+    begin = watch.start()
+    ids = member.servers.create(new(world), count=4).ids
+    with world.cloud.store.transaction(time.time_ns() // 1000) as tx:
+        trim(tx, events_max=2)
+    gap, *kept = drain(watch)
+    assert isinstance(gap, Gap) and gap.generation > begin
+    assert [event.server_id for event in kept] == list(ids[-2:])
+    ahead = member.watch(since=10_000_000)
+    assert isinstance(ahead.next(5), Gap), "a place of another cloud's life"
+
+
+def test_a_watcher_is_told_at_once(world: World, member: Client) -> None:
+    watch = member.watch()
+    watch.start()
+    waited: list[float] = []
+
+    def wait() -> None:
+        for _ in range(5):
+            event = watch.next(10)
+            assert isinstance(event, ServerEvent)
+            waited.append(time.monotonic())
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    told: list[float] = []
+    for number in range(5):
+        time.sleep(0.1)
+        told.append(time.monotonic())
+        world.post(name=f"vm{number}")
+    thread.join(10)
+    assert len(waited) == 5
+    assert sorted(after - before for before, after in zip(told, waited, strict=True))[2] < 1.0
+
+
+def test_a_revoked_token_ends_the_watch(world: World, member: Client) -> None:
+    watch = member.watch()
+    watch.start()
+    with world.cloud.store.snapshot() as snapshot:
+        key = secret(snapshot, TOKEN_KEY)
+        assert key is not None
+        facts = unseal(key.value, world.member.token)
+    revocation = RevokeToken(caller=world.cloud.root, audit_id=facts.audit_id, expires_at_us=facts.expires_at_us)
+    threading.Timer(0.3, lambda: world.cloud.run(revocation)).start()
+    began_s = time.monotonic()
+    with pytest.raises(Unauthorized):
+        watch.next(15)
+    assert time.monotonic() - began_s < 10
+
+
+def test_waiting_is_told_of_success_of_failure_and_of_the_end(world: World, member: Client) -> None:
+    ids = member.servers.create(new(world), count=3).ids
+    threading.Timer(0.3, world.settle).start()
+    assert [server.status for server in member.servers.wait(ids, timeout_s=20)] == ["ACTIVE"] * 3
+    member.servers.delete_many(ids)
+    threading.Timer(0.3, world.settle).start()
+    assert member.servers.wait(ids, "DELETED", timeout_s=20) == []
+    failed = member.servers.create(new(world)).id
+    threading.Timer(0.3, lambda: world.settle(host="")).start()
+    with pytest.raises(Conflict, match="is ERROR and will not be ACTIVE: No valid host"):
+        member.servers.wait(failed, timeout_s=20)
+    with pytest.raises(Conflict, match="is ERROR"):
+        member.servers.wait(failed, timeout_s=20)
+    slow = member.servers.create(new(world)).id
+    with pytest.raises(Unavailable, match="1 servers are not ACTIVE in time"):
+        member.servers.wait(slow, timeout_s=0.3)
+
+
+def test_too_many_watches_of_one_client(world: World, member: Client) -> None:
+    place = member.watch().start()
+    threads = [threading.Thread(target=lambda: member.watch(since=place).next(3)) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.5)
+    with pytest.raises(Unavailable, match="more than 16 watches"):
+        member.watch(since=place).next(3)
+    for thread in threads:
+        thread.join()
+    assert member.watch(since=place).next(0) is None
+
+
+def test_an_event_of_a_newer_release_is_passed_over() -> None:
+    known = ServerEvent(generation=7, server_id="s", project_id="p", status="ACTIVE")
+    newer = {"type": "volume.changed", "generation": 6, "volume_id": "v"}
+    longer = {**msgspec.to_builtins(known), "color": "red"}
+    raws = tuple(msgspec.Raw(ENCODER.encode(event)) for event in (newer, known, longer))
+    assert EVENTS_VERSION == 1
+    assert events_of(Seen(position=7, events=raws)) == [known, known]
