@@ -25,6 +25,8 @@ import pytest
 from nova_fast.cli import libvirt_host
 from nova_fast.config import load
 
+from .openstack_session import Session
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 COMMAND_TIMEOUT_S = 180
@@ -80,6 +82,7 @@ class Cloud:
         for section, options in sections.items():
             lines += ["", f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
         self.config.write_text("\n".join(lines) + "\n")
+        self._cli: Session | None = None
 
     # ------------------------------------------------------------------ the cloud
     def nova_fast(self, *arguments: str, check: bool = True) -> str:
@@ -119,22 +122,30 @@ class Cloud:
         clean = {key: value for key, value in os.environ.items() if not key.startswith("OS_")}
         return {**clean, "OS_CLIENT_CONFIG_FILE": str(self.state / "clouds.yaml"), "OS_CLOUD": "nova-fast"}
 
-    def text(self, *arguments: str, check: bool = True) -> str:
+    @property
+    def cli(self) -> Session:
+        """The openstack CLI, in one process for all commands."""
+        if self._cli is None:
+            self._cli = Session(self.environment(), COMMAND_TIMEOUT_S)
+        return self._cli
+
+    def hang_up(self) -> None:
+        """End the process of the CLI; the next command starts another."""
+        if self._cli is not None:
+            self._cli.close()
+            self._cli = None
+
+    def text(self, *arguments: str) -> str:
         """What the openstack CLI prints."""
-        return run(str(BIN / "openstack"), *arguments, check=check, env=self.environment())
+        return self.cli.text(*arguments)
 
     def openstack(self, *arguments: str) -> Any:
         """The same as JSON."""
-        return json.loads(self.text(*arguments, "-f", "json"))
+        return self.cli.openstack(*arguments)
 
     def refused(self, *arguments: str) -> str:
         """What the CLI says of a command that must fail."""
-        done = subprocess.run(
-            [str(BIN / "openstack"), *arguments], capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S,
-            check=False, env=self.environment(),
-        )  # fmt: skip
-        assert done.returncode != 0, f"{arguments} should have been refused:\n{done.stdout}"
-        return done.stderr + done.stdout
+        return self.cli.refused(*arguments)
 
     def console(self, server: str) -> str:
         return self.text("console", "log", "show", server)
@@ -187,6 +198,7 @@ def new_cloud(**compute: Any) -> Iterator[Cloud]:
         yield cloud
         cloud.check()
     finally:
+        cloud.hang_up()
         cloud.nova_fast("down", "--all", check=False)
         kept = os.environ.get("NOVA_FAST_KEEP_TEST_CLOUDS")
         if not kept:

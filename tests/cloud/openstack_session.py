@@ -11,6 +11,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -19,7 +20,8 @@ from typing import Any
 class Session:
     """The other end: one process that runs commands for a test."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], timeout_s: float = 180) -> None:
+        self._timeout_s = timeout_s  # of a command
         self._process = subprocess.Popen(
             [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -30,6 +32,10 @@ class Session:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process."""
         self._process.kill()
         self._process.wait(10)
 
@@ -39,8 +45,11 @@ class Session:
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(arguments) + "\n")
         self._process.stdin.flush()
+        watch = threading.Timer(self._timeout_s, self._process.kill)
+        watch.start()
         answer = self._process.stdout.readline()
-        assert answer, f"the CLI died at {arguments}"
+        watch.cancel()
+        assert answer, f"the CLI died, or took more than {self._timeout_s:g} s, at {arguments}"
         code, out, err = json.loads(answer)
         return code, out, err
 

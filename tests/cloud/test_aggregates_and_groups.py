@@ -23,13 +23,12 @@ def cloud() -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="module")
-def cli(cloud: Cloud) -> Iterator[Session]:
+def cli(cloud: Cloud) -> Session:
     """The CLI, with an image in the cloud."""
     source = cloud.folder / "image.raw"
     source.write_bytes(os.urandom(1 << 16))
-    with Session(cloud.environment()) as session:
-        session.text("image", "create", "--file", str(source), "--disk-format", "raw", "disk")
-        yield session
+    cloud.text("image", "create", "--file", str(source), "--disk-format", "raw", "disk")
+    return cloud.cli
 
 
 def hosts(cli: Session) -> list[str]:

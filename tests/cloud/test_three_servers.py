@@ -41,7 +41,7 @@ class Lab:
 
     def statuses(self) -> Counter[str]:
         """How many servers the list shows in each status; nothing when the API does not answer."""
-        listed = json.loads(self.cloud.text("server", "list", "-f", "json", check=False) or "[]")
+        listed = json.loads(self.cloud.cli.run("server", "list", "-f", "json")[1] or "[]")
         return Counter(server["Status"] for server in listed)
 
     def show(self, name: str) -> dict[str, Any]:
