@@ -27,9 +27,10 @@ up: setup ## start the cloud and boot a server named demo in it
 down: ## stop everything and leave nothing but var/
 	@if [ -x $(VENV)/bin/nova-fast ]; then $(AS_ROOT) $(VENV)/bin/nova-fast down --all; else echo "there is no $(VENV): nothing of ours can be running"; fi
 
-test: setup ## run all tests
+test: setup ## run all tests, and see that everything can still be measured
 	@$(AS_ROOT) $(VENV_PYTHON) -m pytest -n 2 --dist worksteal $(ALONE)
 	@$(AS_ROOT) $(VENV_PYTHON) -m pytest $(ALONE:%=--ignore=%)
+	@$(AS_ROOT) $(VENV_PYTHON) -m bench --quick
 
 torture: setup ## the long proofs: kill -9, power cuts, full disks, floods, as long as it takes
 	@$(AS_ROOT) env NOVA_FAST_TORTURE=1 $(VENV_PYTHON) -m pytest -m torture
