@@ -5,15 +5,24 @@ nothing, or a header that never ends, would keep memory and file descriptors for
 
 A body that is still arriving when its request has been answered (too large, not allowed) is read and thrown away for a
 while: closing at once would reset the connection, and the client would never read the answer (RFC 9112, 9.6).
+
+PERF: a connection has one timer, which is moved when it rings and not with every request, and the head of an answer is
+checked and written as one piece, together with a short body; see ``http_answer``.
 """
 
 from __future__ import annotations
 
 import asyncio
+import enum
 import logging
+import math
+import urllib.parse
 from asyncio import TimerHandle
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from nova_fast.api.http_answer import Cycle
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +36,22 @@ DISCARD_TIMEOUT_S = 30.0
 CONNECTIONS_MAX = 4000
 
 
+class Wait(enum.Enum):
+    """What a connection waits for, with a time limit."""
+
+    NOTHING = 0
+    REQUEST = 1  # the first byte of the next one
+    HEADER = 2  # its end
+    BODY = 3  # the end of one that nobody will read
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """One connection."""
 
     _timer: TimerHandle | None = None
+    _rings_at = math.inf
+    _waits = Wait.NOTHING
+    _due = math.inf
     _in_header = True
     _message_ended = False  # in this read
     _header_bytes = 0
@@ -42,10 +63,12 @@ class BoundedProtocol(HttpToolsProtocol):
             log.warning("more than %d connections: one was refused", CONNECTIONS_MAX)
             transport.abort()
             return
-        self._timer = self.loop.call_later(HEADER_TIMEOUT_S, self._too_slow)
+        self._wait(Wait.HEADER, HEADER_TIMEOUT_S)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_timer()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -57,35 +80,92 @@ class BoundedProtocol(HttpToolsProtocol):
         self._header_bytes += len(data)
         if self._header_bytes > HEADER_BYTES_MAX:
             self._refuse(b"431 Request Header Fields Too Large")
-        elif self._timer is None:
-            self._timer = self.loop.call_later(HEADER_TIMEOUT_S, self._too_slow)
+        elif self._waits is not Wait.HEADER:
+            self._wait(Wait.HEADER, HEADER_TIMEOUT_S)
 
     def on_headers_complete(self) -> None:
+        """Begin with a request: what uvicorn's own does, but for upgrades, which are never taken here."""
         self._in_header = False
         self._header_bytes = 0
         self._unanswered += 1
-        self._stop_timer()
-        super().on_headers_complete()
+        self._waits = Wait.NOTHING
+        parser, scope = self.parser, self.scope
+        http_version = parser.get_http_version()
+        scope["method"] = parser.get_method().decode("ascii")
+        if http_version != "1.1":
+            scope["http_version"] = http_version
+        url = httptools.parse_url(self.url)
+        path = url.path.decode("ascii")
+        scope["raw_path"] = url.path
+        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
+        scope["query_string"] = url.query or b""
+        before: RequestResponseCycle | None = self.cycle
+        self.cycle = Cycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=http_version != "1.0" and parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:  # pipelined: it waits for its turn
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
         self._in_header = self._message_ended = True
-        self._stop_timer()
+        self._waits = Wait.NOTHING
 
     def on_response_complete(self) -> None:
+        """Go on with the next request, or wait for it."""
         self._unanswered -= 1
-        super().on_response_complete()
-        if not self._in_header and not self._unanswered and not self.transport.is_closing():
-            self._timer = self.loop.call_later(DISCARD_TIMEOUT_S, self.transport.close)
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+        elif not self._in_header and not self._unanswered:
+            self._wait(Wait.BODY, DISCARD_TIMEOUT_S)
+        elif self._waits is Wait.NOTHING:
+            self._wait(Wait.REQUEST, self.timeout_keep_alive)
 
-    def _stop_timer(self) -> None:
+    # ------------------------------------------------------------------ time
+    def _unset_keepalive_if_required(self) -> None:
+        if self._waits is Wait.REQUEST:
+            self._waits = Wait.NOTHING
+
+    def _wait(self, what: Wait, seconds: float) -> None:
+        self._waits = what
+        self._due = self.loop.time() + seconds
+        if self._rings_at > self._due:
+            self._set_timer()
+
+    def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._rings_at = self._due
+        self._timer = self.loop.call_at(self._due, self._ring)
 
-    def _too_slow(self) -> None:
-        self._timer = None
-        self._refuse(b"408 Request Timeout")
+    def _ring(self) -> None:
+        self._timer, self._rings_at = None, math.inf
+        if self._waits is Wait.NOTHING or self.transport.is_closing():
+            return
+        if self.loop.time() < self._due:
+            self._set_timer()
+        elif self._waits is Wait.HEADER:
+            self._refuse(b"408 Request Timeout")
+        else:
+            self.transport.close()
 
     def _refuse(self, status: bytes) -> None:
         """Close; with an answer, unless an earlier one of this connection is under way."""

@@ -1,8 +1,8 @@
 """Answers about servers that a worker keeps, encoded, as long as nothing that they show has changed.
 
 Making the view of a server from its record, ports, host and the names of networks and groups costs as much as ten
-requests that find it made. So a worker keeps what it has made, in a *form*: for a microversion's keys, for admins or
-others, for the links of one base URL, single or in a list.
+requests that find it made. So a worker keeps what it has made, in a *form*: for a microversion, for admins or others,
+for what links begin with, single or in a list.
 
 SAFETY: an answer is never trusted by its age. The store says which servers look different since when
 (``state/shown.py``), in the commit that changed them, whatever command did; :meth:`Kept.follow` reads that up to the
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from nova_fast.api.compute.server_view import ServerView, keys_number
+from nova_fast.api.compute.server_view import ServerView
 from nova_fast.api.framework.request import Request
 from nova_fast.model.servers import Server
 from nova_fast.queries import servers as queries
@@ -27,7 +27,7 @@ from nova_fast.queries.reading import Reader
 BYTES_MAX = 32 << 20
 #: What an entry costs beside its bytes: two objects and its share of a table.
 ENTRY_BYTES = 200
-#: The base URL of a link is what the client says, so there may be any number of forms.
+#: What a link begins with is what the client says, so there may be any number of forms.
 FORMS_MAX = 32
 #: The forms of one view.
 BRIEF, DETAIL, SINGLE = range(3)
@@ -151,6 +151,4 @@ class ServerAnswers:
         if not self._usable:
             return {}
         request = self._request
-        return self._kept.form(
-            (kind, request.caller.is_admin, keys_number(request.version), request.base_url, request.project_prefix)
-        )
+        return self._kept.form((kind, request.caller.is_admin, request.version, *request.link_facts))

@@ -9,7 +9,6 @@ from nova_fast.api.compute.server_answers import BRIEF, DETAIL, ServerAnswers
 from nova_fast.api.compute.server_filters import LIST_QUERY, understand
 from nova_fast.api.framework.paging import clamp_limit, page
 from nova_fast.api.framework.request import Request
-from nova_fast.api.framework.route import Answer
 from nova_fast.queries import servers as queries
 from nova_fast.queries.reading import Reader
 
@@ -17,24 +16,24 @@ _encode = msgspec.json.Encoder().encode
 
 
 @face.route("GET", "/servers", errors=(400, 403), policy="reader", query=LIST_QUERY)
-def list_brief(request: Request, snapshot: Reader) -> Answer:
+def list_brief(request: Request, snapshot: Reader) -> bytes:
     """Ids, names and links."""
     return _list(request, snapshot, BRIEF)
 
 
 @face.route("GET", "/servers/detail", errors=(400, 403), policy="reader", query=LIST_QUERY)
-def list_detail(request: Request, snapshot: Reader) -> Answer:
+def list_detail(request: Request, snapshot: Reader) -> bytes:
     """Whole servers."""
     return _list(request, snapshot, DETAIL)
 
 
 @face.route("GET", "/servers/{server_id}", errors=(404,), policy="reader")
-def show(request: Request, snapshot: Reader, server_id: str) -> Answer:
+def show(request: Request, snapshot: Reader, server_id: str) -> bytes:
     """One server."""
-    return Answer(body=ServerAnswers(request, snapshot).single(server_id))
+    return ServerAnswers(request, snapshot).single(server_id)
 
 
-def _list(request: Request, snapshot: Reader, kind: int) -> Answer:
+def _list(request: Request, snapshot: Reader, kind: int) -> bytes:
     asked = understand(request)
     limit = clamp_limit(request, asked.limit)
     marker = None
@@ -46,4 +45,4 @@ def _list(request: Request, snapshot: Reader, kind: int) -> Answer:
     rows = ServerAnswers(request, snapshot).rows(kind, keys)
     links = page(request, keys, limit, "servers", lambda key: key[:-1].decode())
     more = b"," + _encode(links)[1:] if links else b"}"
-    return Answer(body=b'{"servers":[' + b",".join(rows) + b"]" + more)
+    return b'{"servers":[' + b",".join(rows) + b"]" + more

@@ -88,13 +88,6 @@ def _keys(version: int) -> _Keys:
     return _Keys(*(version >= parse_version(name.removeprefix("since_").replace("_", ".")) for name in names))
 
 
-@functools.lru_cache(maxsize=256)
-def keys_number(version: int) -> int:
-    """The same number for versions whose views have the same keys."""
-    keys = _keys(version)
-    return sum(1 << place for place, name in enumerate(keys.__struct_fields__) if getattr(keys, name))
-
-
 class ServerView:
     """Shows servers of one request; reads what several servers share (networks, hosts, groups) once a commit."""
 

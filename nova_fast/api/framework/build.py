@@ -51,7 +51,7 @@ class FaceApp:
             self._app.add_error_handler(kind, self._unrouted)
         for path, methods in _grouped(face.routes).items():
             self._app.add_route(path, self._resource(runtime, authenticator, methods), compile=False)
-        self._prefixes = [prefix for prefix in (face.prefix, face.legacy_prefix) if prefix]
+        self._prefixes = [(prefix, len(prefix)) for prefix in (face.prefix, face.legacy_prefix) if prefix]
 
     def _resource(self, runtime: Runtime, authenticator: Authenticator, methods: dict[str, list[Route]]) -> _Resource:
         resource = _Resource()
@@ -80,10 +80,12 @@ class FaceApp:
         return None if responder is None else (responder, found[2])
 
     def _take_project(self, scope: Scope, path: str) -> None:
-        for prefix in self._prefixes:
-            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
-                rest = path[len(prefix) :]
-                match = _PROJECT.match(rest) if len(rest) >= PROJECT_CHARACTERS else None
+        for prefix, length in self._prefixes:
+            if path.startswith(prefix) and path[length : length + 1] in ("", "/"):
+                rest = path[length:]
+                # PERF: the pattern is asked only where a project id could end
+                end = rest[PROJECT_CHARACTERS : PROJECT_CHARACTERS + 1]
+                match = _PROJECT.match(rest) if end in ("", "/") and len(rest) >= PROJECT_CHARACTERS else None
                 if match is not None:
                     scope["nova_fast.project"] = match[0][1:]
                     rest = rest[match.end() :]

@@ -260,11 +260,11 @@ def declared_length(req: falcon.asgi.Request) -> int | None:
 
 
 def write_answer(resp: falcon.asgi.Response, answer: Any, ok: int) -> None:
-    """Put what a handler gave back into the response."""
+    """Put what a handler gave back into the response; bytes are JSON that is encoded."""
     if not isinstance(answer, Answer):
         resp.status = ok
-        if answer is not None:
-            resp.data = _encode(answer)  # its content type is the default
+        if answer is not None:  # its content type is the default
+            resp.data = answer if type(answer) is bytes else _encode(answer)
         return
     resp.status = ok if answer.status is None else answer.status
     if answer.headers:

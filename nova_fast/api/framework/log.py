@@ -18,7 +18,7 @@ _faults = logging.getLogger("nova_fast.api")
 
 FLUSH_AFTER_S = 0.2
 #: So many lines are written without waiting (about 250 bytes each).
-LINES_MAX = 1000
+LINES_MAX = 300
 
 
 class AccessLog:
@@ -28,7 +28,7 @@ class AccessLog:
 
     def __init__(self) -> None:
         self._stream: TextIO | None = None
-        self._lines: list[str] = []
+        self._lines: list[tuple[float, str, tuple[object, ...]]] = []  # when, form, values
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._shown = ""
@@ -45,18 +45,13 @@ class AccessLog:
         self._stream = None
         atexit.unregister(self.close)
 
-    def add(self, text: str) -> None:
-        """Log one line."""
+    def add(self, form: str, *values: object) -> None:
+        """Log one line, ``form % values``. PERF: made when lines are written, many together, at half of the cost."""
         if self._stream is None:
             # PERF: a record made here, because _access.info() walks the stack to find its caller, which nobody reads
-            _access.handle(logging.LogRecord(_access.name, logging.INFO, __file__, 0, text, None, None))
+            _access.handle(logging.LogRecord(_access.name, logging.INFO, __file__, 0, form, values or None, None))
             return
-        now = time.time()
-        second = int(now)
-        if second != self._second:
-            self._second, self._shown = second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        ms = int((now - second) * 1000)
-        self._lines.append(f"{self._shown}.{ms:03d}Z INFO nova_fast.api.access {text}\n")
+        self._lines.append((time.time(), form, values))
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER_S, self.flush)
         elif len(self._lines) >= LINES_MAX:
@@ -70,23 +65,35 @@ class AccessLog:
         lines, self._lines = self._lines, []
         if lines and self._stream is not None:
             try:
-                self._stream.write("".join(lines))
+                self._stream.write("".join(map(self._shown_line, lines)))
                 self._stream.flush()
             except OSError as error:  # a full disk must not end the service
                 _faults.warning("%d lines of the access log are lost: %s", len(lines), error)
 
+    def _shown_line(self, line: tuple[float, str, tuple[object, ...]]) -> str:
+        at, form, values = line
+        if not 0 <= at - self._second < 1:
+            self._second = int(at)
+            self._shown = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(at))
+        text = form % values if values else form
+        return f"{self._shown}{int((at - self._second) * 1000):03d}Z INFO nova_fast.api.access {text}\n"
+
 
 access_log = AccessLog()
+
+
+_FORM = "face=%s request=%s method=%s path=%s status=%s ms=%.1f user=%s project=%s global=%s"
 
 
 def log_access(face: str, scope: dict[str, Any], status: int, ms: float, who: tuple[str, str, str, str]) -> None:
     """Write the line; ``who`` is request id, global request id, user id, project id. The path stays percent-encoded."""
     if _access.isEnabledFor(logging.INFO):
         request_id, global_id, user_id, project_id = who
+        path = str(scope["raw_path"], "latin-1")
         access_log.add(
-            f"face={face} request={request_id} method={scope['method']} path={scope['raw_path'].decode('latin-1')} "
-            f"status={status} ms={ms:.1f} user={user_id or '-'} project={project_id or '-'} global={global_id or '-'}"
-        )
+            _FORM, face, request_id, scope["method"], path, status, ms, user_id or "-", project_id or "-",
+            global_id or "-",
+        )  # fmt: skip
 
 
 def log_fault(text: str, *arguments: object, error: BaseException | None = None) -> None:

@@ -164,6 +164,12 @@ class Request:
         return f"{scheme}://{address}:{port}"
 
     @property
+    def link_facts(self) -> tuple[Any, ...]:
+        """All that ``base_url`` and ``project_prefix`` are made of. PERF: a third of the time of these."""
+        scope = self.scope
+        return self.headers.get(b"host"), scope.get("nova_fast.project"), scope.get("scheme"), scope["server"]
+
+    @property
     def project_prefix(self) -> str:
         """``/<project id>`` when the client put it into the path, else nothing: for links of the same form."""
         project: str = self.scope.get("nova_fast.project", "")
