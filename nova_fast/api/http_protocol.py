@@ -72,8 +72,16 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._waits is Wait.REQUEST:
+            self._waits = Wait.NOTHING
         self._message_ended = False
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            log.info("a client asked for another protocol")
+        except httptools.HttpParserError:
+            log.info("a client sent what is no HTTP")
+            self.send_400_response("Invalid HTTP request received.")
         # PERF: a request that arrives whole ends here.
         if self._message_ended or not self._in_header or self.transport.is_closing():
             return
@@ -83,25 +91,37 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._waits is not Wait.HEADER:
             self._wait(Wait.HEADER, HEADER_TIMEOUT_S)
 
+    def on_message_begin(self) -> None:
+        self.url = b""
+        self.expect_100_continue = False
+        self.headers = []
+
     def on_headers_complete(self) -> None:
         """Begin with a request: what uvicorn's own does, but for upgrades, which are never taken here."""
         self._in_header = False
         self._header_bytes = 0
         self._unanswered += 1
         self._waits = Wait.NOTHING
-        parser, scope = self.parser, self.scope
-        http_version = parser.get_http_version()
-        scope["method"] = parser.get_method().decode("ascii")
-        if http_version != "1.1":
-            scope["http_version"] = http_version
-        url = httptools.parse_url(self.url)
+        parser, url = self.parser, httptools.parse_url(self.url)
         path = url.path.decode("ascii")
-        scope["raw_path"] = url.path
-        scope["path"] = urllib.parse.unquote(path) if "%" in path else path
-        scope["query_string"] = url.query or b""
+        http_version = parser.get_http_version()
+        self.scope = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": http_version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme or "http",
+            "root_path": "",
+            "headers": self.headers,
+            "method": parser.get_method().decode("ascii"),
+            "raw_path": url.path,
+            "path": urllib.parse.unquote(path) if "%" in path else path,
+            "query_string": url.query or b"",
+        }
         before: RequestResponseCycle | None = self.cycle
         self.cycle = Cycle(
-            scope=scope,
+            scope=self.scope,
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -140,10 +160,6 @@ class BoundedProtocol(HttpToolsProtocol):
             self._wait(Wait.REQUEST, self.timeout_keep_alive)
 
     # ------------------------------------------------------------------ time
-    def _unset_keepalive_if_required(self) -> None:
-        if self._waits is Wait.REQUEST:
-            self._waits = Wait.NOTHING
-
     def _wait(self, what: Wait, seconds: float) -> None:
         self._waits = what
         self._due = self.loop.time() + seconds

@@ -20,6 +20,7 @@ GENERATION = b"generation"
 IDENTITY_GENERATION = b"identity_generation"
 STEADY_US = b"steady_us"
 NUMBER = b"number:"
+_FEW = 32  # entries of an index that are looked at one by one
 
 
 class Reader:
@@ -121,19 +122,23 @@ class Reader:
     def index_keys(self, index: Index[R], *prefix: str | int, after: R | None = None, limit: int = 1000) -> list[bytes]:
         """The keys of the records under the first parts of an index's key, in its order, behind ``after`` (exclusive).
 
-        PERF: at the engine's own pace, without a step of Python for an entry: 0.1 µs each.
+        PERF: behind the first few at the engine's own pace, without a step of Python for an entry: 0.1 µs each.
         """
         begin = _prefix(prefix)
         if begin is None:
             return []
+        position = None if after is None else _entry(index, after, begin, max)
         with self._txn.cursor(db=self._databases[index.name]) as cursor:
-            found = _first(cursor, begin, None if after is None else _entry(index, after, begin, max))
-            entries = cast(Iterator[tuple[bytes, bytes]], cursor.iternext())
-            rows = list(islice(entries, limit)) if found else []
-        end = len(rows)
-        if rows and not rows[-1][0].startswith(begin):
-            end = next(place for place, (entry, _) in enumerate(rows) if not entry.startswith(begin))
-        return [primary for _, primary in rows[:end]]
+            if limit < 1 or not _first(cursor, begin, position):
+                return []
+            few = list(islice(cast(Iterator[tuple[bytes, bytes]], cursor.iternext()), min(limit, _FEW)))
+            keys = [primary for entry, primary in few if entry.startswith(begin)]
+            if len(keys) == limit or len(keys) < _FEW:
+                return keys
+            rest = list(islice(cast(Iterator[bytes], cursor.iternext(keys=False)), 1, limit - _FEW + 1))
+            if cast(bytes, cursor.key()).startswith(begin):  # the cursor stands on the last that was taken
+                return keys + rest
+        return [primary for _, primary in self._walk(index.name, begin, position, limit, False)]
 
     def of_keys(self, table: Table[R], keys: Sequence[bytes]) -> list[R]:
         """The records with these keys, as :meth:`index_keys` gives them, in their order."""

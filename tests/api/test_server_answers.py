@@ -115,7 +115,7 @@ def written(store: Any, table: Any, old: Record, new: Any) -> Record | None:
         new = table.decode(msgspec.msgpack.encode(new))
         with store.transaction(1) as tx:
             replace(tx, table, old, new)
-    except Exception:  # noqa: BLE001 - a unique index, a type that the record does not have, a key too long
+    except Exception:
         return None
     return new  # type: ignore[no-any-return]
 
