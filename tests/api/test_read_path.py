@@ -13,10 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from nova_fast.api.app import load_face
 from nova_fast.api.compute.server_view import microseconds, seconds
+from nova_fast.api.framework import auth
 from nova_fast.api.framework import log as log_module
 from nova_fast.api.framework.endpoint import new_request_id
 from nova_fast.api.framework.log import FLUSH_AFTER_S, LINES_MAX, AccessLog
+from nova_fast.api.framework.request import FACTS_MAX, Request, Runtime, Services
 from nova_fast.state import schema as tables
 from tests.api.server_world import HOST, World
 
@@ -149,3 +152,38 @@ def test_request_ids_are_never_given_twice_not_even_after_a_fork() -> None:
     assert len(own) == 1000
     assert theirs not in own | {new_request_id() for _ in range(1000)}
     assert all(re.fullmatch(r"req-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-a[0-9a-f]{3}-[0-9a-f]{12}", i) for i in own)
+
+
+# ------------------------------------------------------------------------------------------------ what is kept
+def test_tokens_are_kept_in_a_bounded_number_of_bytes(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "CACHE_BYTES_MAX", 10 * auth.TOKEN_BYTES)
+    keeper = auth.Authenticator()
+    with cloud.store.snapshot() as snapshot:
+        for _ in range(50):
+            token = cloud.admin.token.encode()
+            assert keeper.verify(snapshot, token) is keeper.verify(snapshot, token)
+            assert keeper._size == sum(map(auth._size, keeper._entries.values())) <= auth.CACHE_BYTES_MAX
+        assert len(keeper._entries) > 1
+
+
+def test_headers_of_any_length_fill_no_memory(world: World) -> None:
+    for number in range(3):
+        headers = {
+            "Host": f"h{number}" * 2000,
+            "OpenStack-API-Version": f"compute 2.1,{'x' * 2000} {number}",
+        }
+        reply = world.member.get("compute", "/v2.1/servers", headers=headers)
+        assert reply.status == 200
+    assert all(len(value) <= 100 for value in load_face("compute").microversions._asked)  # type: ignore[union-attr]
+    with world.cloud.store.snapshot() as snapshot:
+        request = Request(
+            Runtime(world.cloud.config, world.cloud.store, world.cloud.commander, Services()),
+            {"method": "GET", "server": ("a", 1)},
+            {b"host": b"h" * 300},
+            "",
+        )
+        assert request.base_url == "http://a:1"
+        assert b"h" * 300 not in request.link_facts
+        facts = request.facts(snapshot, "names")
+        facts.update((str(number), number) for number in range(FACTS_MAX + 1))
+        assert not request.facts(snapshot, "names")

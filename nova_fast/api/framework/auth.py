@@ -15,8 +15,10 @@ from nova_fast.identity.tokens import TokenFacts, unseal
 from nova_fast.model.errors import Unauthorized
 from nova_fast.queries.reading import Reader
 
-#: PERF: entries of about 1 kB; a worker that sees more tokens than this in one generation forgets the oldest half.
-CACHE_SIZE = 8192
+#: A worker that sees more tokens than fit here in one generation forgets the oldest half.
+CACHE_BYTES_MAX = 8 << 20
+#: What a token and what it grants take, and each role among it.
+TOKEN_BYTES, ROLE_BYTES = 1200, 300
 
 
 class Verified(msgspec.Struct, frozen=True):
@@ -29,10 +31,11 @@ class Verified(msgspec.Struct, frozen=True):
 class Authenticator:
     """The token cache of one worker."""
 
-    __slots__ = ("_commit", "_entries", "_generation")
+    __slots__ = ("_commit", "_entries", "_generation", "_size")
 
     def __init__(self) -> None:
         self._entries: dict[bytes, Verified] = {}
+        self._size = 0  # bytes
         self._generation = -1
         self._commit = -1
 
@@ -46,6 +49,7 @@ class Authenticator:
             generation = snapshot.identity_generation()
             if generation != self._generation:
                 self._entries.clear()
+                self._size = 0
                 self._generation = generation
         now_us = time.time_ns() // 1000
         found = self._entries.get(token)
@@ -58,7 +62,12 @@ class Authenticator:
         return found
 
     def _remember(self, token: bytes, verified: Verified) -> None:
-        if len(self._entries) >= CACHE_SIZE:
-            for old in list(self._entries)[: CACHE_SIZE // 2]:
-                del self._entries[old]
         self._entries[token] = verified
+        self._size += _size(verified)
+        if self._size > CACHE_BYTES_MAX:
+            for old in list(self._entries)[: (len(self._entries) + 1) // 2]:
+                self._size -= _size(self._entries.pop(old))
+
+
+def _size(verified: Verified) -> int:
+    return TOKEN_BYTES + ROLE_BYTES * len(verified.grant.role_records)

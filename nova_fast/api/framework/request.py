@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: Before a request's microversion has been understood.
 NO_VERSION = -1
+#: A longer one is no host: 253 characters and a port.
+HOST_BYTES_MAX = 260
+#: Of each kind; a fact is a name or a record of a host.
+FACTS_MAX = 2000
 _HOST = re.compile(rb"[A-Za-z0-9._\-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
 
 
@@ -156,7 +160,7 @@ class Request:
     @property
     def base_url(self) -> str:
         """``scheme://host:port`` as the client used it."""
-        host = _shown_host(self.headers.get(b"host", b""))
+        host = _shown_host(self._host)
         scheme = self.scope.get("scheme", "http")
         if host:
             return f"{scheme}://{host}"
@@ -167,7 +171,12 @@ class Request:
     def link_facts(self) -> tuple[Any, ...]:
         """All that ``base_url`` and ``project_prefix`` are made of. PERF: a third of the time of these."""
         scope = self.scope
-        return self.headers.get(b"host"), scope.get("nova_fast.project"), scope.get("scheme"), scope["server"]
+        return self._host, scope.get("nova_fast.project"), scope.get("scheme"), scope["server"]
+
+    @property
+    def _host(self) -> bytes:
+        header = self.headers.get(b"host", b"")
+        return header if len(header) <= HOST_BYTES_MAX else b""
 
     @property
     def project_prefix(self) -> str:
@@ -194,7 +203,10 @@ class Request:
 
     def facts(self, snapshot: Reader, kind: str) -> dict[str, Any]:
         """What other requests have read of the same commit, by id; see :meth:`Runtime.facts`."""
-        return self._runtime.facts(snapshot).setdefault(kind, {})
+        found = self._runtime.facts(snapshot).setdefault(kind, {})
+        if len(found) > FACTS_MAX:
+            found.clear()
+        return found
 
     async def command(self, command: Message) -> Any:
         """Have the conductor change something durably; returns the command's result. Raises NovaFastError."""

@@ -13,6 +13,7 @@ from nova_fast.model.errors import BadRequest, NotAcceptable
 
 _FORM = re.compile(r"([1-9]\d{0,3})\.(0|[1-9]\d{0,2})")
 _HEADER = b"openstack-api-version"
+_KEPT_BYTES_MAX = 100
 
 
 @functools.lru_cache(maxsize=512)
@@ -53,8 +54,8 @@ class Microversions:
                 return known
             version = self._of_service(value)
             if version is not None:
-                # PERF: the same few header values come with every request; refused ones are never kept
-                if len(self._asked) < 1000:
+                # PERF: the same few header values come with every request; refused and long ones are never kept
+                if len(self._asked) < 1000 and len(value) <= _KEPT_BYTES_MAX:
                     self._asked[value] = version
                 return version
         if self._legacy_key:
