@@ -28,6 +28,9 @@ EVENT_NAMES = {
 }
 
 
+QUEUED_FROM = 64  # servers of one request; fewer are begun in its transaction
+
+
 def start_workflow(tx: Transaction, server: Server, caller: Caller, action: Action, *, hard: bool = False) -> Workflow:
     """Record an action and the workflow that does it; the conductor takes it from there in the same transaction.
 
@@ -74,6 +77,7 @@ def start_creations(tx: Transaction, servers: Sequence[Server], caller: Caller, 
             started_at_us=tx.now_us,
             action=Action.CREATE,
             admin_password=admin_password if server.config_drive else "",
+            queued=len(servers) > QUEUED_FROM,
         )
         for server, request_id in asked
     ]
@@ -148,6 +152,7 @@ def _unwind_and_delete(tx: Transaction, current: Workflow, request_id: str) -> W
         then="delete_server",
         then_request_id=request_id,
         admin_password="",
+        queued=False,
     )
     tx.put(tables.WORKFLOWS, changed)
     return changed

@@ -23,6 +23,7 @@ from nova_fast.hub.local import local_server_keys
 from nova_fast.hub.server import HubServer, Incoming
 from nova_fast.model.base import Message
 from nova_fast.model.commands import COMMANDS, RESULTS
+from nova_fast.model.commands.servers import CreateServers
 from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.tasks import Done, ServiceReport
 from nova_fast.state.store import Store, StoreError
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 HOUSEKEEPING_S = 10
 TRIM_PASSES_MAX = 50  # in one round, each a transaction of its own
+HEAVY_SERVERS = 256  # a request for more is done behind what is light
 LOST_AFTER_US = 5_000_000  # behind its deadline a task that nobody has failed is lost
 
 
@@ -171,4 +173,5 @@ def _job(call: Incoming) -> Job:
     def done(outcome: Outcome) -> None:
         call.reply(outcome)
 
-    return Job(work=lambda tx: registry.run(tx, request), done=done, call_id=call.call_id.hex())
+    heavy = isinstance(request, CreateServers) and request.max_count > HEAVY_SERVERS
+    return Job(work=lambda tx: registry.run(tx, request), done=done, call_id=call.call_id.hex(), heavy=heavy)

@@ -34,6 +34,7 @@ from nova_fast.state.transaction import Transaction, WriteFailed
 log = logging.getLogger(__name__)
 
 US_PER_S = 1_000_000
+QUEUED_AT_ONCE = 256  # workflows begun in one transaction: as many as one message to the scheduler asks for
 _STEPS_MAX = 64  # of one workflow in one transaction: more is a loop that does not end
 _BEHIND_IDS = "~"  # ids are hexadecimal digits
 _NOTHING = Claim(vcpus=0, ram_mib=0, disk_gib=0)
@@ -49,14 +50,17 @@ class Engine:
         self._task_timeout_s = task_timeout_s
         self._asked_in: Transaction | None = None
         self._asked: list[Task] = []  # in that transaction
+        self.behind = False  # more are queued than the last transaction began
 
     def advance_ready(self, tx: Transaction) -> list[Task]:
         """Move on every workflow that waits for nothing.
 
         The last thing to do in a transaction; returns the tasks that were asked in it, to send after the commit.
+        Of those that are queued a few begin, so that nobody waits long for the transaction: there is another while the
+        engine is ``behind``.
         """
         self._begin(tx)
-        for workflow in list(tx.scan_index(tables.WORKFLOWS_READY)):
+        for workflow in self._ready(tx):
 
             def move(workflow: Workflow = workflow) -> None:
                 server = tx.get(tables.SERVERS, workflow.server_id)
@@ -66,6 +70,19 @@ class Engine:
             self._contained(tx, workflow.server_id, move)
         asked, self._asked, self._asked_in = self._asked, [], None
         return asked
+
+    def _ready(self, tx: Transaction) -> list[Workflow]:
+        found: list[Workflow] = []
+        begun = 0
+        for workflow in tx.scan_index(tables.WORKFLOWS_READY):
+            self.behind = begun == QUEUED_AT_ONCE
+            if self.behind:
+                break
+            begun += workflow.queued
+            found.append(msgspec.structs.replace(workflow, queued=False) if workflow.queued else workflow)
+        else:
+            self.behind = False
+        return found
 
     def take_answer(self, tx: Transaction, task_id: str, answer: Message) -> None:
         """Record the answer to a task and move its workflow on. One that is waited for no more changes nothing."""

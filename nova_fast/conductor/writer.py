@@ -2,14 +2,16 @@
 
 The batch grows with load and shrinks to one when idle. A command that fails is taken back alone; when the disk cannot
 take the batch, all of it is refused and nothing of it has happened. A command with a call id is done once: its result
-is kept in the same transaction, and its repetition is answered from there. When it cannot be known whether a commit
-would survive a power cut, the process must end (``on_broken``): the rows say what is.
+is kept in the same transaction, and its repetition is answered from there. Heavy work has a transaction of its own,
+behind everything else that has arrived, so that what is light waits for one piece of it at most. When it cannot be
+known whether a commit would survive a power cut, the process must end (``on_broken``): the rows say what is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +23,7 @@ from nova_fast.conductor.engine import Engine
 from nova_fast.edges import REAL, Edges
 from nova_fast.model.base import Message
 from nova_fast.model.errors import InternalError, NovaFastError, Unavailable
+from nova_fast.model.tasks import Done
 from nova_fast.model.workflows import Task
 from nova_fast.state import schema as tables
 from nova_fast.state.store import Store, StoreError
@@ -30,6 +33,7 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX = 512
 QUEUE_MAX = 20_000
+HEAVY_MAX = 16  # that wait; each takes up to half a second
 
 Outcome = Message | NovaFastError
 Work = Callable[[Transaction], Message]
@@ -42,6 +46,11 @@ class Job(msgspec.Struct):
     done: Callable[[Outcome], None]  # called on the loop, after the commit
     call_id: str = ""  # 32 hex; "" = not deduplicated
     must: bool = False  # ends work that is under way, so it is taken however many wait
+    heavy: bool = False  # writes as much as hundreds of others
+
+
+#: Does nothing, but the engine moves on in its transaction.
+_GO_ON = Job(work=lambda _tx: Done(), done=lambda _outcome: None, must=True)
 
 
 class Committed(msgspec.Struct, frozen=True):
@@ -68,10 +77,12 @@ class Writer:
         self._encode = msgspec.msgpack.Encoder().encode
         self.clock = Clock(store, edges)
         self._entropy = edges.entropy
-        self._batches: Batches[Job] = make_batches(self._commit, BATCH_MAX)
+        self._batches: Batches[Job] = make_batches(self._serve, BATCH_MAX)
+        self._heavy: deque[Job] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._trouble = ""  # why the last batch could not be written
         self._refused = 0  # since then
+        self._engine_behind = False  # and what it left is committed
         self.on_commit: Callable[[Committed], None] = lambda _committed: None
         self.on_broken: Callable[[], None] = lambda: None
 
@@ -83,10 +94,13 @@ class Writer:
     def stop(self) -> None:
         """Finish what has been given and end. Blocks until then."""
         self._batches.stop()
+        while self._heavy:
+            self._commit([self._heavy.popleft()])
 
     def submit(self, job: Job) -> None:
         """Give a job. Refused at once with Unavailable when too many wait."""
-        if self._batches.waiting() >= QUEUE_MAX and not job.must:
+        many = self._batches.waiting() >= QUEUE_MAX or (job.heavy and len(self._heavy) >= HEAVY_MAX)
+        if many and not job.must:
             job.done(Unavailable("Too many requests are waiting.", code="busy", hint="try again"))
         else:
             self._batches.put(job)
@@ -106,7 +120,19 @@ class Writer:
         return outcome
 
     # ------------------------------------------------------------------ beside the loop
+    def _serve(self, batch: list[Job]) -> None:
+        """Commit what has arrived, then one piece of heavy work; and go on as long as there is something to do."""
+        light = [job for job in batch if not job.heavy]
+        self._heavy += [job for job in batch if job.heavy]
+        if light:
+            self._commit(light)
+        if self._heavy:
+            self._commit([self._heavy.popleft()])
+        if self._heavy or self._engine_behind:
+            self._batches.put(_GO_ON)
+
     def _commit(self, batch: list[Job]) -> None:
+        self._engine_behind = False
         outcomes: list[Outcome] = []
         committed: Committed | None = None
         try:
@@ -115,6 +141,7 @@ class Writer:
                 outcomes = [self._do(tx, job) for job in batch]
                 tasks = self._engine.advance_ready(tx)
                 committed = Committed(generation=tx.generation(), tasks=tasks)
+            self._engine_behind = self._engine.behind
         except Unavailable as error:
             outcomes, committed = [error for _ in batch], None
         except StoreError as error:

@@ -35,6 +35,7 @@ class Workflow(Record, frozen=True):
     host_failure: Failure | None = None  # why the last host that was tried could not do it
     observed: int | None = None  # PowerState that the host told of by itself meanwhile
     observed_sequence: int = 0  # the number of that statement
+    queued: bool = False  # one of many that were asked for at once: it begins when its turn comes
 
 
 class Task(Record, frozen=True):

@@ -209,9 +209,15 @@ REVOKED_TOKENS = Table("revoked_tokens", RevokedToken, lambda r: (r.audit_id,), 
 REVOKED_BY_EXPIRY = Index(REVOKED_TOKENS, "revoked_by_expiry", lambda r: [(r.expires_at_us,)])
 SECRETS = Table("secrets", Secret, lambda r: (r.name,), identity=True)
 
+
 # ------------------------------------------------------------------------------------------------ the conductor's own
+def _turn(workflow: Workflow) -> tuple[str | int, ...]:
+    """Those that are queued come last, the oldest first. SAFETY: an id begins with a hexadecimal digit."""
+    return ("~", workflow.started_at_us, workflow.server_id) if workflow.queued else (workflow.server_id,)
+
+
 WORKFLOWS = Table("workflows", Workflow, lambda r: (r.server_id,))
-WORKFLOWS_READY = Index(WORKFLOWS, "workflows_ready", lambda r: [] if r.task_id else [(r.server_id,)])
+WORKFLOWS_READY: Index[Workflow] = Index(WORKFLOWS, "workflows_ready", lambda r: [] if r.task_id else [_turn(r)])
 TASKS = Table("tasks", Task, lambda r: (r.id,))
 TASKS_BY_PEER = Index(TASKS, "tasks_by_peer", lambda r: [(r.peer,)])
 TASKS_BY_DEADLINE = Index(TASKS, "tasks_by_deadline", lambda r: [(r.deadline_us,)])

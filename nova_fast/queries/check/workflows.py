@@ -26,9 +26,11 @@ def workflows(reader: Reader) -> Iterator[Finding]:
 def _workflow(reader: Reader, workflow: Workflow) -> Iterator[str]:
     if not is_there(reader, tables.SERVERS, workflow.server_id):
         yield "is of a server that is gone"
-    if not workflow.task_id:
+    if not workflow.task_id and not workflow.queued:
         yield "waits for nothing"
-    elif not is_there(reader, tables.TASKS, workflow.task_id):
+    elif not workflow.task_id and (workflow.step or workflow.direction is Direction.UNWIND):
+        yield "is queued although it has begun"
+    elif workflow.task_id and not is_there(reader, tables.TASKS, workflow.task_id):
         yield f"waits for task {workflow.task_id}, which is gone"
     if workflow.direction is Direction.UNWIND and workflow.failure is None:
         yield "unwinds without a reason"
