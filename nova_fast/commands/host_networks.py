@@ -16,6 +16,8 @@ from nova_fast.queries.host_networks import hosts_admitting, hosts_of_group, hos
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
+_MARKED = "hosts whose networks have changed"
+
 
 def mark_host_dirty(tx: Transaction, host: str) -> None:
     """Note that the wanted network state of a host has changed."""
@@ -23,16 +25,34 @@ def mark_host_dirty(tx: Transaction, host: str) -> None:
     mark_hosts_dirty(tx, (host,))
 
 
+class _Marked:
+    """What this transaction has marked. All its changes are seen at once, so one number is enough for them."""
+
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self.hosts: set[str] = set()
+        self.groups: set[str] = set()  # every host that admits them
+
+
+def _marked(tx: Transaction) -> _Marked:
+    found: _Marked | None = tx.notes.get(_MARKED)
+    if found is None:
+        found = tx.notes[_MARKED] = _Marked(tx.next_number("network_generation"))
+    return found
+
+
 def mark_hosts_dirty(tx: Transaction, hosts: Iterable[str]) -> None:
     """Note that the wanted network state of these hosts has changed; "" is skipped."""
     changed = {host for host in hosts if host}
     if not changed:
         return
-    generation = tx.next_number("network_generation")
-    for host in sorted(changed):
+    marked = _marked(tx)
+    for host in sorted(changed - marked.hosts):
         row = tx.get(tables.HOST_NETWORKS, host)
         applied = row.applied_generation if row else 0
-        tx.put(tables.HOST_NETWORKS, HostNetwork(host=host, wanted_generation=generation, applied_generation=applied))
+        wanted = marked.generation
+        tx.put(tables.HOST_NETWORKS, HostNetwork(host=host, wanted_generation=wanted, applied_generation=applied))
+    marked.hosts |= changed
 
 
 def mark_network_dirty(tx: Transaction, network_id: str) -> None:
@@ -50,10 +70,23 @@ def mark_port_dirty(tx: Transaction, *ports: Port) -> None:
 
     Its own host must know, and so must every host with a port that admits one of its groups.
     """
-    hosts = {port.host for port in ports}
+    mark_hosts_dirty(tx, {port.host for port in ports})
     for group in sorted({group for port in ports for group in port.security_groups}):
-        hosts |= hosts_admitting(tx, group)
-    mark_hosts_dirty(tx, hosts)
+        _mark_admitting(tx, group)
+
+
+def _mark_admitting(tx: Transaction, group_id: str) -> None:
+    """Mark the hosts that admit a group.
+
+    PERF: once in a transaction. A host that comes to admit it later in the same one is marked for that: it has got a
+    port, or a rule of one of its groups has changed.
+    """
+    found: _Marked | None = tx.notes.get(_MARKED)
+    if found is None or group_id not in found.groups:
+        hosts = hosts_admitting(tx, group_id)
+        if hosts:
+            mark_hosts_dirty(tx, hosts)
+            _marked(tx).groups.add(group_id)
 
 
 def record_applied(tx: Transaction, host: str, generation: int) -> None:

@@ -2,8 +2,9 @@
 
 Level-triggered: for each host there is the generation at which its wanted networks last changed and the one last
 applied. Whenever they differ the host is told its whole wanted state, one message at a time; whatever changed meanwhile
-goes into the next. A task that waits for a host's network is answered when a generation not older than its own has been
-applied, and fails at its own deadline whether or not the host's daemon is there.
+goes into the next. A host on which nothing waits is told no more often than every so often: that others have ports in
+its groups is news with each server of a project. A task that waits for a host's network is answered when a generation
+not older than its own has been applied, and fails at its own deadline whether or not the host's daemon is there.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from nova_fast.model.base import Message
 from nova_fast.model.errors import Conflict, NovaFastError, Unavailable
 from nova_fast.model.tasks import Done, NetworksApplied
 from nova_fast.model.workflows import Task
-from nova_fast.queries.host_networks import wanted_networks
+from nova_fast.queries.host_networks import Known, wanted_generation, wanted_networks
 from nova_fast.queries.ports import server_ports
 from nova_fast.state import schema as tables
 from nova_fast.state.store import Store
@@ -35,6 +36,7 @@ APPLY_TIMEOUT_S = 60
 RETRY_S = 1.0
 RETRY_S_MAX = 30.0
 LOOK_S = 1.0  # how late a deadline may be noticed
+UNHURRIED_S = 0.25  # between two messages to a host on which nothing waits
 
 
 class Dispatching(Protocol):
@@ -53,6 +55,7 @@ class _Host(msgspec.Struct):
     busy: bool = False
     dirty: bool = False
     session: int = 0  # grows with each process of its daemon
+    told_s: float = float("-inf")  # of the loop's clock, when it was last told
     applied: int = -1  # by the daemon that is connected now
     unrecorded: bool = False  # the store does not know of that yet
     waiting: list[Task] = msgspec.field(default_factory=list)
@@ -77,7 +80,10 @@ class NetworkSync:
         self._dispatching = dispatching
         self._clock = clock
         self._hosts: dict[str, _Host] = {}
+        self._known = Known()
         self._deadlines: asyncio.TimerHandle | None = None
+        self._unhurried: dict[str, _Host] = {}  # to be told when the timer ends
+        self._soon: asyncio.TimerHandle | None = None
 
     def wait(self, task: Task) -> None:
         """Answer this task when its host has applied its generation."""
@@ -94,8 +100,15 @@ class NetworkSync:
         """Start on every host whose wanted state has changed."""
         with self._store.snapshot() as snapshot:
             dirty = [row.host for row in snapshot.scan_index(tables.HOST_NETWORKS_DIRTY)]
+        loop = asyncio.get_running_loop()
         for name in dirty:
-            self.touch(name)
+            host = self._hosts.setdefault(name, _Host())
+            if host.waiting or host.failed or loop.time() - host.told_s >= UNHURRIED_S:
+                self.touch(name)
+            else:
+                self._unhurried[name] = host
+        if self._unhurried and self._soon is None:
+            self._soon = loop.call_later(UNHURRIED_S, self._touch_unhurried)
 
     def renew(self, name: str) -> None:
         """A new network daemon has come up on this host: it must be told everything."""
@@ -114,9 +127,16 @@ class NetworkSync:
             self._dispatching.spawn(self._sync(name, host))
 
     def close(self) -> None:
-        """Look at no deadline any more."""
-        if self._deadlines is not None:
-            self._deadlines.cancel()
+        """Look at no deadline any more, and tell nobody anything."""
+        for timer in (self._deadlines, self._soon):
+            if timer is not None:
+                timer.cancel()
+
+    def _touch_unhurried(self) -> None:
+        self._soon = None
+        names, self._unhurried = self._unhurried, {}
+        for name in names:
+            self.touch(name)
 
     async def _sync(self, name: str, host: _Host) -> None:
         pause_s = RETRY_S
@@ -137,10 +157,13 @@ class NetworkSync:
     async def _apply(self, name: str, host: _Host) -> bool:
         """Tell the host its wanted state once; whether it has all been done."""
         with self._store.snapshot() as snapshot:
-            wanted = wanted_networks(snapshot, name)
-        if host.applied >= wanted.generation and not host.failed:
+            if host.applied >= wanted_generation(snapshot, name) and not host.failed:
+                wanted = None
+            else:
+                wanted = wanted_networks(snapshot, name, self._known)
+        if wanted is None:
             return not host.unrecorded or await self._note(name, host)
-        session = host.session
+        session, host.told_s = host.session, asyncio.get_running_loop().time()
         try:
             applied = await self._hub.call(f"network@{name}", wanted, timeout_s=APPLY_TIMEOUT_S)
         except NovaFastError as error:
@@ -153,6 +176,7 @@ class NetworkSync:
         host.applied = applied.generation
         host.failed = applied.failed
         _tell(name, host, "; ".join(f"network {network}: {why}" for network, why in sorted(applied.failed.items())))
+        self._settle(host)  # who waits need not wait for the note
         return not applied.failed and await self._note(name, host)
 
     async def _note(self, name: str, host: _Host) -> bool:

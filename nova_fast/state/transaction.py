@@ -68,6 +68,7 @@ class Transaction(Reader):
         self._known: defaultdict[str, dict[bytes, _Known]] = defaultdict(dict)  # of each table
         self._changes = shown.Changes()
         self.events: list[tuple[int, Event]] = []
+        self.notes: dict[str, Any] = {}  # what commands have found out so far; gone when anything is taken back
         self.writes = 0  # that the engine was given, those that were taken back among them
         self.written_bytes = 0
 
@@ -230,6 +231,7 @@ class Transaction(Reader):
         del self._journal[writes:]
         del self.events[events:]
         self._known.clear()
+        self.notes.clear()
 
     # ------------------------------------------------------------------ inside
     def _look(self, table: Table[R], primary: bytes) -> _Known | None:

@@ -11,6 +11,7 @@ from nova_fast.conductor import dispatcher as dispatcher_module
 from nova_fast.conductor import network_sync
 from nova_fast.model.base import Message
 from nova_fast.model.commands.hosts import RemoveHost
+from nova_fast.model.commands.networks import SubnetChanges, UpdateSubnet
 from nova_fast.model.errors import BadRequest, Unavailable
 from nova_fast.model.states import VmState
 from nova_fast.model.tasks import (
@@ -22,8 +23,10 @@ from nova_fast.model.tasks import (
     Selection,
     SpawnGuest,
 )
+from nova_fast.queries.host_networks import dirty_hosts
+from nova_fast.state import schema as tables
 from nova_fast.state.testing import memory_store
-from tests.unit.conductor.player import ADMIN, Cloud
+from tests.unit.conductor.player import ADMIN, ALICE, Cloud
 from tests.unit.conductor.rig import Hub, Rig
 
 
@@ -214,5 +217,41 @@ def test_a_scheduler_that_answers_nonsense_fails_only_what_it_was_asked(cloud: C
         rig.hub.peers["scheduler"] = scheduler
         async with rig.running():
             await rig.state(await rig.create(), VmState.ERROR)
+
+    asyncio.run(story())
+
+
+def test_a_host_on_which_nothing_waits_is_told_of_many_changes_at_once(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_sync, "UNHURRIED_S", 0.4)
+
+    async def story() -> None:
+        rig = Rig(cloud)
+        async with rig.running():
+            await rig.state(await rig.create(), VmState.ACTIVE)
+            subnet_id = cloud.store.read(lambda r: next(r.scan(tables.SUBNETS))).id
+            told = sum(isinstance(message, ApplyNetworks) for _, message in rig.hub.calls)
+            for number in range(20):
+                changes = SubnetChanges(dns_nameservers=(f"9.9.9.{number}",))
+                await rig.do(UpdateSubnet(caller=ALICE, subnet_id=subnet_id, changes=changes))
+            await rig.until(lambda: not cloud.store.read(dirty_hosts))
+        states = [message for _, message in rig.hub.calls if isinstance(message, ApplyNetworks)]
+        assert states[-1].networks[0].subnets[0].dns_nameservers == ("9.9.9.19",)
+        assert len(states) - told <= 3
+
+    asyncio.run(story())
+
+
+def test_a_server_that_waits_for_its_network_is_not_kept_waiting_by_what_was_told_before(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_sync, "UNHURRIED_S", 30.0)
+
+    async def story() -> None:
+        rig = Rig(cloud)
+        async with rig.running():
+            for _ in range(3):
+                assert await rig.state(await rig.create(), VmState.ACTIVE) < 5
 
     asyncio.run(story())
