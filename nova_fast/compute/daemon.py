@@ -72,6 +72,7 @@ class HostDaemon:
     def __init__(self, config: Config, name: str, edges: Edges = REAL, make_driver: MakeDriver = create_driver) -> None:
         self._config = config
         self._name = name
+        self._images_path = config.images_path
         self._driver: Driver = make_driver(config, lambda state: self._reports.changed(state))
         self._peer: Peer = local_peer(f"compute@{name}", config, edges)
         process = int.from_bytes(edges.entropy(4), "big") >> 1
@@ -154,7 +155,7 @@ class HostDaemon:
         return msgspec.structs.replace(guest, image=self._reachable(guest.image))
 
     def _reachable(self, image: GuestImage) -> GuestImage:
-        return msgspec.structs.replace(image, path=str(self._config.images_path / image.id))
+        return msgspec.structs.replace(image, path=f"{self._images_path}/{image.id}")
 
     # ------------------------------------------------------------------ what is said
     def _report(self) -> Message:
