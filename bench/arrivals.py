@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 EVEN, POISSON = "even", "poisson"
+LEAD_S = 0.05  # between the start and the first arrival
 
 
 def offsets(rate: float, seconds: float, arrivals: str, rng: random.Random) -> list[float]:
@@ -106,7 +107,7 @@ class Pacer:
     async def run(self, patience_s: float) -> bool:
         """Send everything and wait for the answers; False when some did not come within ``patience_s``."""
         alarm = Alarm(lambda: self._due(alarm))
-        self._start_s = time.monotonic() + 0.05
+        self._start_s = time.monotonic() + LEAD_S
         alarm.set(self._start_s + self._times[0])
         try:
             async with asyncio.timeout(self._times[-1] + 1 + patience_s):
@@ -125,6 +126,11 @@ class Pacer:
             self.errors += not ok
         if not self._open and self._next == len(self._times):
             self._done.set()
+
+    @property
+    def counted(self) -> int:
+        """Arrivals behind the warm-up."""
+        return sum(at >= self._warm_up_s for at in self._times)
 
     @property
     def unanswered(self) -> int:

@@ -205,7 +205,7 @@ def measure_bulk(cloud: Cloud, create: dict[str, Any], lengths: Lengths) -> None
 
 
 # ------------------------------------------------------------------------------------------------ the open loop
-def _job(cloud: Cloud, create: dict[str, Any], mix: str, rate: float, seconds: float) -> open_loop.Job:
+def job(cloud: Cloud, create: dict[str, Any], mix: str, rate: float, seconds: float) -> open_loop.Job:
     with cloud.books() as books:
         ids = books.server_ids(200)
     return open_loop.Job(
@@ -218,7 +218,7 @@ def measure_mix(cloud: Cloud, create: dict[str, Any], mix: Mix, lengths: Lengths
     """The knee of a mix, and its percentiles at half of it with users that come at random."""
 
     def load(rate: float) -> open_loop.Run:
-        found = open_loop.run(_job(cloud, create, mix.name, rate, lengths.step_s))
+        found = open_loop.run(job(cloud, create, mix.name, rate, lengths.step_s))
         cloud.wait_idle()
         return found
 
@@ -230,18 +230,18 @@ def measure_mix(cloud: Cloud, create: dict[str, Any], mix: Mix, lengths: Lengths
         return
     suffix = "_of_generator" if knee.by_generator else ""
     report(f"open_loop_{mix.name}_knee{suffix}", knee.rate, "1/s", None)
-    job = _job(cloud, create, mix.name, knee.rate / 2, 2 * lengths.step_s)
-    _report_run(f"open_loop_{mix.name}_half_load", open_loop.run(msgspec.structs.replace(job, arrivals=POISSON)))
+    half = job(cloud, create, mix.name, knee.rate / 2, 2 * lengths.step_s)
+    report_run(f"open_loop_{mix.name}_half_load", open_loop.run(msgspec.structs.replace(half, arrivals=POISSON)))
     cloud.wait_idle()
 
 
 def measure_quick_mix(cloud: Cloud, create: dict[str, Any]) -> None:
     """One short open loop: that it runs, not what it finds."""
-    _report_run("open_loop_mixed_50", open_loop.run(_job(cloud, create, "mixed", 50, 2.0)))
+    report_run("open_loop_mixed_50", open_loop.run(job(cloud, create, "mixed", 50, 2.0)))
     cloud.wait_idle()
 
 
-def _report_run(name: str, run: open_loop.Run) -> None:
+def report_run(name: str, run: open_loop.Run) -> None:
     try:
         latencies = run.checked().percentiles()
     except Refused as refused:

@@ -1,19 +1,127 @@
-"""The ZeroMQ client SDK (``nova_fast.client``) against the same cloud: reads, pipelined.
+"""The ZeroMQ client SDK (``nova_fast.client``) against the same cloud as REST: one API worker, one client process.
 
-python -m bench sdk
+* Reads, pipelined: ``get_many`` of 500 servers, four calls at once, each answer decoded into a typed server; and single
+  ``get`` calls, 256 at once. In turns with REST over 32 connections, so that the two can be compared.
+* 10,000 servers in one call; changes one by one, 64 at once.
+* The mixes of ``bench/bench_api.py`` in the same open loop, up to their knee.
+
+    python -m bench sdk
 """
 
 from __future__ import annotations
 
 import importlib.util
+import time
+from statistics import median
+from typing import Any
 
-from bench.results import not_measured
+import msgspec
+
+from bench import closed_loop, open_loop
+from bench.arrivals import POISSON
+from bench.bench_api import MIXES
+from bench.bench_api import job as job_of
+from bench.bench_api import report_run as report_open
+from bench.cloud import Cloud, running_cloud
+from bench.journeys import request_bytes
+from bench.knee import ramp
+from bench.results import not_measured, report
+from bench.targets import promised
+
+ROUNDS = 5
+SERVERS = 500
+MODULE = "bench.sdk_load"
 
 
 def main(*, quick: bool = False) -> None:
     if importlib.util.find_spec("nova_fast.client") is None:
         not_measured("sdk_reads_pipelined", "there is no nova_fast.client in this tree")
         return
+    with running_cloud() as (cloud, _):
+        cloud.log_in()
+        create = cloud.prepare()
+        with_port = {"server": {**create["server"], "networks": [{"uuid": cloud.network()}]}}
+        cloud.create(with_port, SERVERS)
+        cloud.wait_idle()
+        measure_reads(cloud, 1.0 if quick else 10.0)
+        measure_changes(cloud, create, 1.0 if quick else 5.0, quick=quick)
+        if not quick:
+            for mix in MIXES:
+                measure_mix(cloud, create, mix.name, mix.first_rate, mix.p99_ms_max)
+
+
+def measure_reads(cloud: Cloud, seconds: float) -> None:
+    """Both ways of reading with the SDK, and REST, in turns."""
+    with cloud.books() as books:
+        ids = books.server_ids(SERVERS)
+    gets = [request_bytes("GET", f"/v2.1/servers/{server_id}", cloud.headers) for server_id in ids]
+    rates: dict[str, list[float]] = {"many": [], "gets": [], "rest": []}
+    shares: list[float] = []
+    for turn in range(ROUNDS + 1):
+        for way in ("many", "gets"):
+            found = _closed(cloud, way, seconds / ROUNDS, ids=ids)
+            if turn:  # the first warms up
+                rates[way].append(found.rate)
+                if way == "many":
+                    shares.append(found.cpu_share)
+        rest = closed_loop.run(cloud.ports["compute"], 32, seconds / ROUNDS, gets)
+        if turn:
+            rates["rest"].append(rest.rate)
+    promised("sdk_reads_pipelined", median(rates["many"]))
+    report("sdk_reads_single_calls", median(rates["gets"]), "1/s", None)
+    report("sdk_reads_client_cpu", 100 * median(shares), "% of a core", None)
+    ratios = [many / rest for many, rest in zip(rates["many"], rates["rest"], strict=True)]
+    report("sdk_reads_to_rest", median(ratios), "times", None)
+
+
+def measure_changes(cloud: Cloud, create: dict[str, Any], seconds: float, *, quick: bool) -> None:
+    """Servers one by one, and many in one call; all of them must run in the end."""
+    found = _closed(cloud, "creates", seconds, create=create)
+    report("sdk_creates_64_at_once", found.rate, "1/s", None)
+    for percent in (50, 99):
+        report(f"sdk_creates_64_at_once_p{percent}", found.percentiles().ms(percent), "ms", None)
+    cloud.wait_idle()
+    count = 1_000 if quick else 10_000
+    begin = time.perf_counter()
+    bulk = _closed(cloud, "bulk", 0.0, create=create, count=count)
+    report(f"sdk_bulk_create_accepted_{count}", count / bulk.seconds, "servers/s", None)
+    cloud.wait_idle()
+    report(f"sdk_bulk_boots_{count}", count / (time.perf_counter() - begin), "1/s", None)
+
+
+def measure_mix(cloud: Cloud, create: dict[str, Any], mix: str, first_rate: float, p99_ms_max: float) -> None:
+    """The knee of a mix, and its percentiles at half of it."""
+
+    def load(rate: float) -> open_loop.Run:
+        found = open_loop.run(_settings(cloud, job_of(cloud, create, mix, rate, 4.0)), MODULE)
+        cloud.wait_idle()
+        return found
+
+    knee = ramp(load, first_rate, p99_ms_max)
+    print(f"the ramp of {mix} by SDK ended: {knee.why}")
+    if knee.run is None:
+        not_measured(f"sdk_open_loop_{mix}", knee.why)
+        return
+    report(f"sdk_open_loop_{mix}_knee{'_of_generator' if knee.by_generator else ''}", knee.rate, "1/s", None)
+    half = msgspec.structs.replace(job_of(cloud, create, mix, knee.rate / 2, 8.0), arrivals=POISSON)
+    report_open(f"sdk_open_loop_{mix}_half_load", open_loop.run(_settings(cloud, half), MODULE))
+    cloud.wait_idle()
+
+
+def _settings(cloud: Cloud, job: open_loop.Job) -> open_loop.Job:
+    """The job with the way to the SDK's door in place of HTTP headers."""
+    return msgspec.structs.replace(job, headers={"file": str(cloud.folder / "var" / "sdk.json")})
+
+
+def _closed(
+    cloud: Cloud, way: str, seconds: float, *, ids: list[str] | None = None, create: Any = None, count: int = 0
+) -> closed_loop.Run:
     from bench import sdk_load
 
-    sdk_load.main(quick=quick)
+    file = str(cloud.folder / "var" / "sdk.json")
+    job = sdk_load.ClosedJob(file=file, way=way, seconds=seconds, ids=ids or [], create=create or {}, count=count)
+    return sdk_load.run_closed(job)
+
+
+if __name__ == "__main__":
+    main()

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -34,8 +35,9 @@ from nova_fast.model.base import Message
 from nova_fast.network.daemon import Daemon as NetworkDaemon
 
 IN_ONE_PROCESS = 2_500
-UP_WITHIN_S = 120.0
+UP_WITHIN_S = 300.0
 SOCKETS_MAX = 16_000
+TOGETHER = 100  # hosts that arrive at the same time
 HEARD_SHARE_MIN = 0.95  # of the heartbeats that are due
 
 
@@ -168,8 +170,13 @@ async def serve(config: Config, name: str, count: int, networks: bool) -> None:
     daemons: list[HostDaemon | NetworkDaemon] = [_Host(config, host, edges) for host in names]
     if networks:
         daemons += [NetworkDaemon(config, host, edges) for host in names]
-    for daemon in daemons:
-        await daemon.start(stop)
+    # As racks are switched on, not all in one millisecond: a storm of arrivals is what tests/hub measures.
+    for first in range(0, len(daemons), TOGETHER):
+        some = daemons[first : first + TOGETHER]
+        for daemon in some:
+            await daemon.start(stop)
+        for daemon in some:
+            await daemon._peer.connected(UP_WITHIN_S)
     settle_memory()
 
     def tell() -> None:
@@ -184,6 +191,8 @@ async def serve(config: Config, name: str, count: int, networks: bool) -> None:
 
 
 def main() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = load(sys.argv[1])
     set_up_logging(config)
     uvloop.run(serve(config, sys.argv[2], int(sys.argv[3]), "--networks" in sys.argv))

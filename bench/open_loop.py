@@ -22,7 +22,7 @@ from typing import Any, cast
 import msgspec
 import uvloop
 
-from bench.arrivals import EVEN, Pacer, offsets
+from bench.arrivals import EVEN, LEAD_S, Pacer, offsets
 from bench.histogram import Latencies
 from bench.journeys import MIXES, Journey, Next, World, chooser
 from bench.machine import ROOT
@@ -83,10 +83,10 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
         return Latencies.decode(self.latencies)
 
 
-def run(job: Job) -> Run:
+def run(job: Job, module: str = "bench.open_loop") -> Run:
     """Load a server from a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "bench.open_loop"], input=msgspec.json.encode(job), capture_output=True, check=False,
+        [sys.executable, "-m", module], input=msgspec.json.encode(job), capture_output=True, check=False,
         cwd=ROOT, timeout=job.warm_up_s + job.seconds + PATIENCE_S + 60,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr.decode()[-2000:]
@@ -168,7 +168,6 @@ class _Load:
         self._choose = chooser(World(job.headers, job.create, job.ids, rng), MIXES[job.mix])
         times = offsets(job.rate, job.warm_up_s + job.seconds, job.arrivals, rng)
         self._pacer = Pacer(times, job.warm_up_s, self._launch)
-        self._counted = sum(at >= job.warm_up_s for at in times)
         self._free: list[_Connection] = []
         self._waiting: deque[_Arrival] = deque()
         self._opening: set[asyncio.Task[_Connection]] = set()
@@ -217,27 +216,31 @@ class _Load:
     async def run(self) -> Run:
         for _ in range(self._job.connections):
             self._free.append(await self._open())
-        gc.collect()
-        gc.disable()  # a pause of the generator would be measured as the server's
-        begin_s, cpu_s = time.monotonic(), time.process_time()
-        await self._pacer.run(PATIENCE_S)
-        wall_s, cpu_s = time.monotonic() - begin_s, time.process_time() - cpu_s
-        pacer = self._pacer
-        latencies = Latencies()
-        latencies.add(pacer.latencies_s)
-        parts = {}
-        for kind, seconds in self._of_kind.items():
-            part = Latencies()
-            part.add(seconds)
-            parts[kind] = part.encode()
-        lags = sorted(pacer.lags_s) or [0.0]
-        return Run(
-            offered=self._counted / self._job.seconds,
-            achieved=len(pacer.latencies_s) / max(wall_s - 0.05 - self._job.warm_up_s, 1e-9),
-            answered=len(pacer.latencies_s), errors=pacer.errors, unanswered=pacer.unanswered,
-            latencies=latencies.encode(), latencies_of=parts,
-            lag_p99_s=lags[int(len(lags) * 0.99)], cpu_share=cpu_s / wall_s,
-        )  # fmt: skip
+        return await paced(self._job, self._pacer, self._of_kind)
+
+
+async def paced(job: Job, pacer: Pacer, of_kind: dict[str, list[float]]) -> Run:
+    """Run a pacer whose arrivals are ready, and sum up; ``of_kind`` is filled meanwhile."""
+    gc.collect()
+    gc.disable()  # a pause of the generator would be measured as the server's
+    begin_s, cpu_s = time.monotonic(), time.process_time()
+    await pacer.run(PATIENCE_S)
+    wall_s, cpu_s = time.monotonic() - begin_s, time.process_time() - cpu_s
+    lags = sorted(pacer.lags_s) or [0.0]
+    return Run(
+        offered=pacer.counted / job.seconds,
+        achieved=len(pacer.latencies_s) / max(wall_s - LEAD_S - job.warm_up_s, 1e-9),
+        answered=len(pacer.latencies_s), errors=pacer.errors, unanswered=pacer.unanswered,
+        latencies=encoded(pacer.latencies_s), latencies_of={kind: encoded(part) for kind, part in of_kind.items()},
+        lag_p99_s=lags[int(len(lags) * 0.99)], cpu_share=cpu_s / wall_s,
+    )  # fmt: skip
+
+
+def encoded(seconds: list[float]) -> str:
+    """Times as an encoded histogram."""
+    found = Latencies()
+    found.add(seconds)
+    return found.encode()
 
 
 def main() -> None:
