@@ -3,6 +3,7 @@
 * Reads against two peers in the same run: a bare Falcon application on the same HTTP server that sends the same JSON,
   and a bare protocol that sends the same bytes (the floor). They are loaded in turns, and the median of the ratios
   counts.
+* Reads while servers are created and deleted 50 times a second: kept answers cannot hide there.
 * Changes against the disk: how long the same disk takes to sync one page, measured between the rounds.
 * An open loop for each mix of requests: latency from the intended time of sending, at half of what the ramp found, and
   the knee itself, where p99 leaves its bound or less is answered than was asked.
@@ -14,6 +15,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 from typing import Any
 
@@ -30,9 +33,9 @@ from bench.peers import FALCON, PROTOCOL, running
 from bench.results import Refused, not_measured, report
 from bench.targets import promised
 
-ROUNDS = 5  # turns of the peers and us
 READERS, LISTERS, WRITERS = 32, 4, 64
 ROWS = 1000
+CHANGES = 50.0  # a second, beside the reads
 
 
 class Mix(msgspec.Struct, frozen=True):
@@ -57,13 +60,14 @@ class Lengths(msgspec.Struct, frozen=True):
     """How long everything is measured."""
 
     seconds: float  # a measure, all its rounds together
+    rounds: int  # turns of the peers and us
     bulk: int  # servers in one call
     step_s: float  # a step of a ramp
     mixes: tuple[Mix, ...]
 
 
-FULL = Lengths(10.0, 10_000, 4.0, MIXES)
-QUICK = Lengths(2.0, 1_000, 1.0, ())
+FULL = Lengths(10.0, 5, 10_000, 4.0, MIXES)
+QUICK = Lengths(0.6, 2, 1_000, 1.0, ())
 
 
 def main(*, quick: bool = False) -> None:
@@ -76,6 +80,8 @@ def main(*, quick: bool = False) -> None:
         cloud.wait_idle()
         measure_reads(cloud, lengths)
         measure_lists(cloud, lengths)
+        if not quick:
+            measure_changing(cloud, create, lengths)
         for mix in lengths.mixes:
             measure_mix(cloud, create, mix, lengths)
         if quick:
@@ -99,9 +105,9 @@ def measure_reads(cloud: Cloud, lengths: Lengths) -> None:
     ours, cpu_shares = Latencies(), []
     with running(FALCON, body) as falcon, running(PROTOCOL, body) as protocol:
         ports = {"ours": cloud.ports["compute"], "falcon": falcon, "protocol": protocol}
-        for turn in range(ROUNDS + 1):
+        for turn in range(lengths.rounds + 1):
             for who, port in ports.items():
-                found = closed_loop.run(port, READERS, lengths.seconds / ROUNDS / 2, gets)
+                found = closed_loop.run(port, READERS, lengths.seconds / lengths.rounds / 2, gets)
                 if turn:  # the first warms up
                     rates[who].append(found.rate)
                     if who == "ours":
@@ -138,9 +144,9 @@ def measure_lists(cloud: Cloud, lengths: Lengths) -> None:
     get = [request_bytes("GET", path, cloud.headers)]
     rates, p99s, ours = [], [], Latencies()
     with running(PROTOCOL, body) as protocol:
-        for turn in range(ROUNDS + 1):
-            bare = closed_loop.run(protocol, LISTERS, lengths.seconds / ROUNDS / 2, get)
-            found = closed_loop.run(cloud.ports["compute"], LISTERS, lengths.seconds / ROUNDS, get)
+        for turn in range(lengths.rounds + 1):
+            bare = closed_loop.run(protocol, LISTERS, lengths.seconds / lengths.rounds / 2, get)
+            found = closed_loop.run(cloud.ports["compute"], LISTERS, lengths.seconds / lengths.rounds, get)
             if turn:
                 rates.append(found.rate)
                 p99s.append(found.percentiles().ms(99) / bare.percentiles().ms(99))
@@ -152,14 +158,48 @@ def measure_lists(cloud: Cloud, lengths: Lengths) -> None:
     promised("get_servers_detail_1000_p99_to_bare_send", median(p99s))
 
 
+def measure_changing(cloud: Cloud, create: dict[str, Any], lengths: Lengths) -> None:
+    """Reads and lists at rest and while the cloud changes, in turns; and what each costs the API's process."""
+    with cloud.books() as books:
+        ids = books.server_ids(200)
+    gets = [request_bytes("GET", f"/v2.1/servers/{server_id}", cloud.headers) for server_id in ids]
+    lists = [request_bytes("GET", f"/v2.1/servers/detail?limit={ROWS}", cloud.headers)]
+    seconds = lengths.seconds / lengths.rounds
+    kinds = (("get_server", READERS, gets), ("get_servers_detail_1000", LISTERS, lists))
+    for name, connections, requests in kinds:
+        ratios, costs = [], []
+        for _ in range(lengths.rounds):
+            rest, _ = _costly(cloud, connections, seconds, requests)
+            with ThreadPoolExecutor(1) as beside:
+                changes = job(cloud, create, "create_delete", CHANGES, seconds + 2)
+                changing = beside.submit(open_loop.run, changes)
+                time.sleep(1.5)  # the generator's process starts and its warm-up begins
+                found, cost_us = _costly(cloud, connections, seconds, requests)
+                assert not changing.result().errors, "changes beside the reads failed"
+            cloud.wait_idle()
+            ratios.append(100 * found / rest)
+            costs.append(cost_us)
+        report(f"{name}_while_changing", median(ratios), "% of the rate at rest", None)
+        report(f"{name}_while_changing_api_cpu", median(costs), "us a request", None)
+
+
+def _costly(cloud: Cloud, connections: int, seconds: float, requests: list[bytes]) -> tuple[float, float]:
+    """Answers a second, and the processor time of the API's process for each in µs."""
+    before = cloud.cpu()["api-0"]
+    found = closed_loop.run(cloud.ports["compute"], connections, seconds, requests)
+    return found.rate, 1e6 * (cloud.cpu()["api-0"] - before) / found.count
+
+
 # ------------------------------------------------------------------------------------------------ changes
 def measure_one_writer(cloud: Cloud, create: dict[str, Any], lengths: Lengths) -> None:
     """One client that waits for each answer: what a durable change takes when nothing waits."""
     post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
     latencies, syncs = Latencies(), []
-    for _ in range(ROUNDS):
+    for _ in range(lengths.rounds):
         syncs.append(sync_p50_ms(cloud.folder, 20))
-        latencies.merge(closed_loop.run(cloud.ports["compute"], 1, lengths.seconds / ROUNDS, [post]).percentiles())
+        latencies.merge(
+            closed_loop.run(cloud.ports["compute"], 1, lengths.seconds / lengths.rounds, [post]).percentiles()
+        )
         cloud.wait_idle()
     report("disk_sync_p50", median(syncs), "ms", None)
     for percent in (50, 99):
@@ -172,10 +212,10 @@ def measure_writers(cloud: Cloud, create: dict[str, Any], lengths: Lengths) -> N
     post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
     rates, latencies, syncs = [], Latencies(), []
     closed_loop.run(cloud.ports["compute"], WRITERS, 0.5, [post])
-    for _ in range(ROUNDS):
+    for _ in range(lengths.rounds):
         cloud.wait_idle()
         syncs.append(sync_p50_ms(cloud.folder, 20))
-        found = closed_loop.run(cloud.ports["compute"], WRITERS, lengths.seconds / ROUNDS, [post])
+        found = closed_loop.run(cloud.ports["compute"], WRITERS, lengths.seconds / lengths.rounds, [post])
         rates.append(found.rate)
         latencies.merge(found.percentiles())
     cloud.wait_idle()
@@ -188,8 +228,6 @@ def measure_writers(cloud: Cloud, create: dict[str, Any], lengths: Lengths) -> N
 
 def measure_bulk(cloud: Cloud, create: dict[str, Any], lengths: Lengths) -> None:
     """One call for many servers: until it is accepted, and until all of them run."""
-    import time
-
     accepted, booted = [], []
     for _ in range(1 if lengths.bulk < 10_000 else 3):
         begin = time.perf_counter()

@@ -108,7 +108,7 @@ def main(*, quick: bool = False) -> None:
 def measure_boots(cloud: Cloud, create: dict[str, Any], books: Books, crowd: Crowd, *, quick: bool) -> None:
     """Boots a second, sustained; and what they leave in memory and on disk."""
     before_mib, before_bytes, before = cloud.pss_mib(), cloud.used_bytes(), crowd.heard()
-    boots = boot_for(cloud, create, books, 3 if quick else 60)
+    boots = boot_for(cloud, create, books, 2 if quick else 60)
     crowd_ms = 1000 * (crowd.heard().cpu_s - before.cpu_s) / boots.count
     if quick:
         report("boots_to_active_20_computes", boots.rate, "1/s", None)

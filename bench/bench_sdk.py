@@ -43,28 +43,28 @@ def main(*, quick: bool = False) -> None:
         with_port = {"server": {**create["server"], "networks": [{"uuid": cloud.network()}]}}
         cloud.create(with_port, SERVERS)
         cloud.wait_idle()
-        measure_reads(cloud, 1.0 if quick else 10.0)
-        measure_changes(cloud, create, 1.0 if quick else 5.0, quick=quick)
+        measure_reads(cloud, 0.5 if quick else 10.0, 1 if quick else ROUNDS)
+        measure_changes(cloud, create, 0.5 if quick else 5.0, quick=quick)
         if not quick:
             for mix in MIXES:
                 measure_mix(cloud, create, mix.name, mix.first_rate, mix.p99_ms_max)
 
 
-def measure_reads(cloud: Cloud, seconds: float) -> None:
+def measure_reads(cloud: Cloud, seconds: float, rounds: int) -> None:
     """Both ways of reading with the SDK, and REST, in turns."""
     with cloud.books() as books:
         ids = books.server_ids(SERVERS)
     gets = [request_bytes("GET", f"/v2.1/servers/{server_id}", cloud.headers) for server_id in ids]
     rates: dict[str, list[float]] = {"many": [], "gets": [], "rest": []}
     shares: list[float] = []
-    for turn in range(ROUNDS + 1):
+    for turn in range(rounds + 1):
         for way in ("many", "gets"):
-            found = _closed(cloud, way, seconds / ROUNDS, ids=ids)
+            found = _closed(cloud, way, seconds / rounds, ids=ids)
             if turn:  # the first warms up
                 rates[way].append(found.rate)
                 if way == "many":
                     shares.append(found.cpu_share)
-        rest = closed_loop.run(cloud.ports["compute"], 32, seconds / ROUNDS, gets)
+        rest = closed_loop.run(cloud.ports["compute"], 32, seconds / rounds, gets)
         if turn:
             rates["rest"].append(rest.rate)
     promised("sdk_reads_pipelined", median(rates["many"]))

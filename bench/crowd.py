@@ -17,11 +17,9 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
 
 import msgspec
 import uvloop
-import zmq
 
 from bench.cloud import Cloud
 from bench.machine import ROOT, cpu_s
@@ -29,14 +27,13 @@ from bench.results import Refused
 from nova_fast.compute.daemon import HostDaemon
 from nova_fast.config import Config, load
 from nova_fast.daemon import set_up_logging, settle_memory
-from nova_fast.edges import Context, Edges
+from nova_fast.edges import shared_wire
 from nova_fast.hub.keys import load_server_keys, make_peer_keys, save_allowed
 from nova_fast.model.base import Message
 from nova_fast.network.daemon import Daemon as NetworkDaemon
 
 IN_ONE_PROCESS = 2_500
 UP_WITHIN_S = 300.0
-SOCKETS_MAX = 16_000
 TOGETHER = 100  # hosts that arrive at the same time
 HEARD_SHARE_MIN = 0.95  # of the heartbeats that are due
 
@@ -138,20 +135,6 @@ def let_in(cloud: Cloud) -> None:
 
 
 # ------------------------------------------------------------------------------------------------ inside
-class _SharedContext:
-    """A ZeroMQ context for all peers of this process; ten thousand of their own would be ten thousand threads."""
-
-    def __init__(self) -> None:
-        self._context = zmq.Context()
-        self._context.set(zmq.MAX_SOCKETS, SOCKETS_MAX)
-
-    def socket(self, kind: int) -> Any:
-        return self._context.socket(kind)
-
-    def term(self) -> None:
-        """It ends with the process."""
-
-
 class _Host(HostDaemon):
     """A compute daemon that counts its heartbeats."""
 
@@ -163,13 +146,16 @@ class _Host(HostDaemon):
 
 
 async def serve(config: Config, name: str, count: int, networks: bool) -> None:
-    shared = _SharedContext()
-    edges = Edges(new_context=lambda: cast(Context, shared))
-    stop = asyncio.Event()
     names = [f"{name}-{number:05d}" for number in range(count)]
-    daemons: list[HostDaemon | NetworkDaemon] = [_Host(config, host, edges) for host in names]
-    if networks:
-        daemons += [NetworkDaemon(config, host, edges) for host in names]
+    with shared_wire(2 * count) as edges:
+        daemons: list[HostDaemon | NetworkDaemon] = [_Host(config, host, edges) for host in names]
+        if networks:
+            daemons += [NetworkDaemon(config, host, edges) for host in names]
+        await _play(daemons)
+
+
+async def _play(daemons: list[HostDaemon | NetworkDaemon]) -> None:
+    stop = asyncio.Event()
     # As racks are switched on, not all in one millisecond: a storm of arrivals is what tests/hub measures.
     for first in range(0, len(daemons), TOGETHER):
         some = daemons[first : first + TOGETHER]
@@ -181,8 +167,7 @@ async def serve(config: Config, name: str, count: int, networks: bool) -> None:
 
     def tell() -> None:
         if not os.read(0, 64):
-            stop.set()
-            return
+            os._exit(0)  # whoever measures is gone
         heard = Heard(_Host.heartbeats, cpu_s(os.getpid()))
         os.write(1, msgspec.json.encode(heard) + b"\n")
 

@@ -24,7 +24,7 @@ def running(module: str, body: bytes) -> Iterator[int]:
         assert process.stdin is not None
         process.stdin.write(body)
         process.stdin.close()
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                 break
