@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 import traceback
@@ -40,6 +41,8 @@ def main() -> int:
         parser.error(f"there is no benchmark named {sorted(unknown)[0]}; there are {', '.join(NAMES)}, {LARGE}")
     if options.record and options.quick:
         parser.error("what --quick finds is not to be quoted, so it is not recorded")
+    # Whoever ends a run (``timeout``, a CI that stops) ends its clouds with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     machine = this_machine()
     print(
         f"machine: {machine.processor}, {machine.cores} cores, {machine.memory_gib} GiB, Linux {machine.kernel}, "
