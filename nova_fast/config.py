@@ -135,6 +135,7 @@ class ComputeConfig(_Section, frozen=True):
     reserved_ram_mib: Annotated[int, Meta(ge=0)] = 512  # kept for the machine itself
     cpu_shared_set: str = ""  # CPUs that servers share, like 0-3,^1; "" = all, or none with cpu_dedicated_set
     cpu_dedicated_set: str = ""  # CPUs kept for servers with CPUs of their own: the host's PCPU
+    compute_monitors: tuple[str, ...] = ()  # what else a host tells: cpu.virt_driver, for MetricsWeigher
     pci_device_spec: tuple[str, ...] = ()  # PCI devices servers may have, each in JSON as Nova's [pci]device_spec
     reserved_huge_pages: tuple[str, ...] = ()  # kept for others than servers: node:0,size:2048,count:64
     cpu_allocation_ratio: Ratio = 4.0  # vCPUs given out for each one there is

@@ -41,8 +41,11 @@ def take_host(tx: Transaction, server: Server, host_name: str, chosen: Claim | N
     if claim.topology is not None and (why := _shortage(host, usage, claim.topology)):
         raise _lost(host_name, why)
     tx.put(tables.HOST_USAGE, _changed(usage, claim, 1))
-    tx.emit(Claimed(server_id=server.id, host=host_name, claim=claim, group_id=server.group_id))
-    claimed = claim if chosen is not None or not _CLAIMING.isdisjoint(server.image_properties) else None
+    properties = server.image_properties
+    tx.emit(
+        Claimed(server_id=server.id, host=host_name, claim=claim, group_id=server.group_id, image_properties=properties)
+    )
+    claimed = claim if chosen is not None or not _CLAIMING.isdisjoint(properties) else None
     return msgspec.structs.replace(server, host=host_name, claimed=claimed)
 
 
@@ -64,7 +67,8 @@ def leave_host(tx: Transaction, server: Server) -> Server:
     usage = tx.get(tables.HOST_USAGE, server.host)
     assert usage is not None, f"{server.host} has no usage although {server.id} is on it"
     tx.put(tables.HOST_USAGE, _changed(usage, claim, -1))
-    tx.emit(Released(server_id=server.id, host=server.host, claim=claim))
+    properties = server.image_properties
+    tx.emit(Released(server_id=server.id, host=server.host, claim=claim, image_properties=properties))
     return msgspec.structs.replace(server, host="", claimed=None)
 
 

@@ -51,6 +51,7 @@ def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
         asked = Asked(flavor.extra_specs, image.properties, flavor.vcpus, flavor.ram_mib)
         check_encryption(asked, flavor.name, image.name or image.id)
         wanted_cells(asked)  # what contradicts itself is refused here
+        _check_devices(request, flavor)
     key = _key(tx, request)
     _check_zone(tx, request)
     check_metadata_quota(tx, project_id, request.metadata)
@@ -96,6 +97,18 @@ def _flavor(tx: Transaction, request: CreateServers) -> Flavor:
     if flavor is None or not flavors.may_use(flavor, request.caller):
         raise BadRequest(f"Flavor {request.flavor_id} could not be found.", field="flavorRef", code="flavor_not_found")
     return flavor
+
+
+def _check_devices(request: CreateServers, flavor: Flavor) -> None:
+    text = flavor.extra_specs.get("pci_passthrough:alias", "")
+    if not text or request.pci_aliases is None:
+        return
+    for part in text.split(","):
+        name = part.partition(":")[0].strip()
+        if name not in request.pci_aliases:
+            raise BadRequest(
+                f"PCI alias {name} is not defined", field="flavorRef", hint="pci_alias of the scheduler's configuration"
+            )
 
 
 def _image(tx: Transaction, request: CreateServers, flavor: Flavor) -> Image:

@@ -15,6 +15,7 @@ import msgspec
 
 from nova_fast.compute.drivers.base import Driver, OnChange
 from nova_fast.compute.drivers.choice import create_driver
+from nova_fast.compute.monitors import Monitors
 from nova_fast.compute.reports import GuestReports
 from nova_fast.config import Config
 from nova_fast.daemon import run_daemon, settle_memory
@@ -77,6 +78,7 @@ class HostDaemon:
         self._peer: Peer = local_peer(f"compute@{name}", config, edges)
         process = int.from_bytes(edges.entropy(4), "big") >> 1
         self._reports = GuestReports(name, self._driver, self._ask, process)
+        self._monitors = Monitors(config.compute.compute_monitors)
         self._resources: HostResources | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -85,7 +87,7 @@ class HostDaemon:
         while not stop.is_set():
             try:
                 await self._driver.start()
-                self._resources = await self._driver.resources()
+                self._resources = self._monitors.added(await self._driver.resources())
                 break
             except NovaFastError as error:
                 log.warning("the hypervisor does not answer: %s", error)
@@ -190,7 +192,7 @@ class HostDaemon:
         while True:
             await asyncio.sleep(RESOURCES_EVERY_S)
             try:
-                self._resources = await self._driver.resources()
+                self._resources = self._monitors.added(await self._driver.resources())
             except NovaFastError as error:
                 log.warning("the resources could not be read: %s", error)
 

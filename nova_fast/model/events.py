@@ -27,6 +27,7 @@ class Claimed(Message, frozen=True):
     host: str
     claim: Claim
     group_id: str = ""  # the server group of the server
+    image_properties: dict[str, str] = {}  # of the image it was made from
 
 
 class Released(Message, frozen=True):
@@ -35,6 +36,7 @@ class Released(Message, frozen=True):
     server_id: str
     host: str
     claim: Claim
+    image_properties: dict[str, str] = {}  # as when it took them
 
 
 class AggregateChanged(Message, frozen=True):

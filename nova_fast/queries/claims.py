@@ -55,6 +55,11 @@ def fleet(reader: Reader, pending: Iterable[str] = ()) -> FleetSnapshot:
     )
 
 
+def images_placed(reader: Reader) -> list[tuple[str, dict[str, str]]]:
+    """The host and the image's properties of every server: who weighs these pays for reading all servers."""
+    return [(server.host, server.image_properties) for server in reader.scan_index(tables.SERVERS_BY_HOST)]
+
+
 def hosts_of(reader: Reader, server_ids: Iterable[str]) -> set[str]:
     """The hosts on which any of these servers is."""
     return {server.host for server in _placed(reader, server_ids).values()}

@@ -78,7 +78,9 @@ class Claims:
         ``committed`` are the claims of those that are pending here or being built, ``busy`` are the latter. Pending
         claims survive, unless their host is gone or ``committed`` shows them to be in the usage already.
         """
+        told = {server_id: self._hosts.images.chosen(server_id) for server_id in self._pending}
         self._hosts.load(hosts, aggregates)
+        self._hosts.images.clear()
         groups, self._group_of = self._group_of, {}
         self._confirmed, self._busy, self._members = {}, {}, {}
         for group_id, host, server_id in members:
@@ -98,6 +100,7 @@ class Claims:
                 self._pending[server_id] = held
                 self._join(server_id, groups.get(server_id, ""), held.host)
                 self._set_busy(server_id, held.host)
+                self._hosts.images.choose(server_id, held.host, told[server_id])
 
     # ------------------------------------------------------------------ who is where
     def remembers(self, server_id: str) -> bool:
@@ -157,6 +160,7 @@ class Claims:
     def _note_taken(self, server_id: str, request: PlacementRequest, host: str, claim: Claim) -> None:
         assert server_id not in self._pending, f"{server_id} has a pending claim"
         self._pending[server_id] = Pending(host, request.claim, claim)
+        self._hosts.images.choose(server_id, host, request.image_properties)
         if request.group is not None:
             self._join(server_id, request.group.id, host)
 
@@ -166,6 +170,7 @@ class Claims:
         if held is None:
             return False
         self._hosts.refund(held.host, held.claim)
+        self._hosts.images.give_up(server_id)
         self._leave(server_id, held.host)
         return True
 
@@ -183,6 +188,7 @@ class Claims:
             self._hosts.charge(event.host, event.claim)
             self.release(event.server_id)
             self._join(event.server_id, event.group_id, event.host)
+        self._hosts.images.commit(event.server_id, event.host, event.image_properties)
         if waiting is not None or event.group_id or event.server_id in self._confirmed:
             # After a resize in place the old amount goes with a Released event of its own, which names it.
             self._confirmed.setdefault(event.server_id, {})[event.host] = event.claim
@@ -197,6 +203,7 @@ class Claims:
             return
         if event.host in self._hosts:
             self._hosts.refund(event.host, event.claim)
+            self._hosts.images.give_back(event.host, event.image_properties)
         by_host = self._confirmed.get(event.server_id)
         if by_host is None:
             self._leave(event.server_id, event.host)
@@ -219,7 +226,9 @@ class Claims:
         self._hosts.remove(name)
         for server_id in [server_id for server_id, held in self._pending.items() if held.host == name]:
             del self._pending[server_id]
+            self._hosts.images.give_up(server_id)
             self._leave(server_id, name)
+        self._hosts.images.forget_host(name)
         for server_id in [server_id for server_id, by_host in self._confirmed.items() if name in by_host]:
             self._forget(server_id, name)
         for server_id in [server_id for server_id, host in self._busy.items() if host == name]:

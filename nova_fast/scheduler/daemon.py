@@ -16,7 +16,7 @@ from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError
 from nova_fast.model.events import Event
 from nova_fast.model.tasks import CountCapacity, Done, ReleaseClaims, SelectHosts, ServiceReport
-from nova_fast.queries.claims import fleet, hosts_of
+from nova_fast.queries.claims import fleet, hosts_of, images_placed
 from nova_fast.queries.reading import OpenStore, open_when_made
 from nova_fast.scheduler.select import Scheduler
 
@@ -75,7 +75,9 @@ class Daemon:
             with self._store.snapshot() as snapshot:
                 generation = snapshot.generation()
                 found = fleet(snapshot, self._scheduler.claims.pending)
+                images = images_placed(snapshot) if self._scheduler.hosts.images.on else []
             self._scheduler.load(*found)
+            self._scheduler.hosts.images.add(images)
         self._peer.subscribe(generation, self._follow, self._load)
 
     def _follow(self, _generation: int, event: Event) -> None:

@@ -21,6 +21,7 @@ from nova_fast.model.errors import InternalError
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of, stock_of
 from nova_fast.model.topology import GuestTopology, NumaCell, PciPool, Taken, changed, free_pools, with_usage
 from nova_fast.scheduler.facts import HostFacts, HostState, Offer, facts_key, facts_of
+from nova_fast.scheduler.images import Images
 from nova_fast.scheduler.profiles import Profiles
 
 COLUMN_MAX = 2**31 - 2  # largest amount the table keeps; a request for more fits nowhere
@@ -84,8 +85,9 @@ class KnownHost:
 class Hosts:
     """All hosts by name, over the table that is searched."""
 
-    def __init__(self, isolated_hosts: Set[str] = frozenset()) -> None:
+    def __init__(self, isolated_hosts: Set[str] = frozenset(), *, count_images: bool = False) -> None:
         self.table = HostTable()
+        self.images = Images(count_images)
         self.profiles = Profiles()
         self._by_name: dict[str, KnownHost] = {}
         self._names: list[str] = []  # by row; "" = a free row
@@ -174,6 +176,7 @@ class Hosts:
         if known is None:
             return
         self._names[known.row] = ""
+        self.images.forget_host(name)
         self.table.remove(known.row)
         self.profiles.give_back(known.profile)
 
@@ -258,6 +261,7 @@ class Hosts:
             metrics=resources.metrics,
             numa=cells,
             pci=pools,
+            image_properties=self.images.of(host.name),
         )
 
     # ------------------------------------------------------------------ inside

@@ -49,6 +49,7 @@ from nova_fast.scheduler.hosts import Hosts
 from nova_fast.scheduler.lowering import Pipeline
 from nova_fast.scheduler.policies import POLICIES, Draw
 from nova_fast.scheduler.search import Search, Searches
+from nova_fast.scheduler.weighers.states import ImageProperties
 from nova_fast.scheduler.whatif import WhatIf
 
 TOP = 10  # hosts whose weights a decision tells
@@ -88,10 +89,12 @@ class Scheduler:
         self._policy = POLICIES[config.policy]
         self._in_one_call = config.policy == "filter" and config.host_subset_size == 1
         self._in_one_call &= not config.shuffle_best_same_weighed_hosts
-        self.hosts = Hosts(frozenset(config.isolated_hosts))
+        pipeline = Pipeline(config)
+        weighs_images = any(isinstance(one, ImageProperties) and one.configured != 0.0 for one in pipeline.weighers)
+        self.hosts = Hosts(frozenset(config.isolated_hosts), count_images=weighs_images)
         self.claims = Claims(self.hosts, pending_timeout_s)
         self.fleet = KnownFleet(self.hosts, self.claims, residence)
-        self.searches = Searches(Pipeline(config), self.hosts, self.fleet)
+        self.searches = Searches(pipeline, self.hosts, self.fleet)
         self._draw = Draw(
             random=rng,
             alternates=ALTERNATES,

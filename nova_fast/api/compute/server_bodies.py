@@ -9,7 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import json
 import re
+from functools import lru_cache
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -266,3 +268,10 @@ def hints(body: CreateServerBody) -> Hints:
 def last_segment(reference: str) -> str:
     """The id at the end of a reference, which may be a URL."""
     return reference.rstrip("/").rpartition("/")[2]
+
+
+@lru_cache(maxsize=1)
+def alias_names(aliases: tuple[str, ...]) -> tuple[str, ...]:
+    """What flavors may call PCI devices, from the option ``pci_alias``; the scheduler has refused what is no JSON."""
+    found = (json.loads(text) for text in aliases)
+    return tuple(sorted({str(entry["name"]).strip() for entry in found}))

@@ -76,6 +76,7 @@ def _command(request: Request, body: CreateServerBody, fields: ServerFields) -> 
         security_groups=() if fields.security_groups is UNSET else tuple(g.name for g in fields.security_groups),
         hints=hints,
         group_id=group_of(hints),
+        pci_aliases=bodies.alias_names(request.config.scheduler.pci_alias),
         disk_config="MANUAL" if fields.disk_config is UNSET else str(fields.disk_config),
         access_ip_v4=bodies.address(fields.access_ip_v4, "accessIPv4", 4),
         access_ip_v6=bodies.address(fields.access_ip_v6, "accessIPv6", 6),

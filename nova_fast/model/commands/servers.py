@@ -52,6 +52,7 @@ class CreateServers(Message, frozen=True):
     access_ip_v6: str = ""
     admin_password: str = ""
     group_id: str = ""  # the server group to join
+    pci_aliases: tuple[str, ...] | None = None  # that flavors may name; None = whoever asks does not know
 
 
 class ServersCreated(Message, frozen=True):

@@ -290,3 +290,10 @@ def test_devices_are_given_by_address_and_once(cloud: PlacingCloud) -> None:
     cloud.delete(second)
     cloud.settle()
     assert len(cloud.usage("h1").devices) == 2
+
+
+def test_devices_by_a_name_that_nobody_knows_are_refused(cloud: PlacingCloud) -> None:
+    specs = {"pci_passthrough:alias": "qat:1,gpu:1"}
+    cloud.with_flavor(Flavor(id="d", name="devices", vcpus=1, ram_mib=512, disk_gib=1, extra_specs=specs))
+    assert cloud.refused(cloud.wish(flavor_id="d", pci_aliases=("qat",))).message == "PCI alias gpu is not defined"
+    cloud.create(flavor_id="d", pci_aliases=("gpu", "qat"))
