@@ -229,6 +229,8 @@ class Dispatcher:
         requests: list[PlacementRequest] = []
         with self._store.snapshot() as snapshot:
             for task in tasks:
+                if task.server_id in wanted:  # recorded while this process began: it is told of it twice
+                    continue
                 workflow = snapshot.get(tables.WORKFLOWS, task.server_id)
                 server = snapshot.get(tables.SERVERS, task.server_id)
                 if workflow is not None and server is not None and workflow.task_id == task.id:

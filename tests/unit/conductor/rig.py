@@ -105,6 +105,12 @@ class Rig:
     async def running(self) -> AsyncIterator[Rig]:
         self.writer.on_commit = self.committed
         self.writer.start()
+        async with self.running_on():
+            yield self
+
+    @asynccontextmanager
+    async def running_on(self) -> AsyncIterator[Rig]:
+        """The same when the writer has been started already."""
         self.dispatcher.resume()
         try:
             yield self

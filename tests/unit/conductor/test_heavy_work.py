@@ -17,7 +17,7 @@ from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.quotas import UNLIMITED, Quota
 from nova_fast.model.states import VmState
-from nova_fast.model.tasks import Done
+from nova_fast.model.tasks import Done, SelectHosts
 from nova_fast.state import schema as tables
 from nova_fast.state.testing import memory_store
 from nova_fast.state.transaction import Transaction
@@ -191,3 +191,22 @@ def test_what_was_queued_goes_on_after_a_restart(cloud: Cloud) -> None:
     assert steps(cloud, made) == "b" * 20
     cloud.settle()
     assert {cloud.server(server_id).vm_state for server_id in made} == {"active"}
+
+
+@pytest.mark.usefixtures("_queued")
+def test_what_begins_while_the_conductor_starts_is_asked_for_once(cloud: Cloud) -> None:
+    made = cloud.run(many(cloud, 20)).server_ids
+
+    async def story() -> None:
+        rig = Rig(cloud)
+        rig.writer.on_commit = rig.committed
+        rig.writer.start()
+        await rig.writer.run(lambda _tx: Done())  # some begin before the rows are read, and are there then
+        async with rig.running_on():
+            for server_id in made:
+                await rig.state(server_id, VmState.ACTIVE)
+        asked = [m for _, m in rig.hub.calls if isinstance(m, SelectHosts)]
+        servers = [i for m in asked for request in m.requests for i in (request.server_id, *request.alike)]
+        assert sorted(servers) == sorted(made)
+
+    asyncio.run(story())
