@@ -199,6 +199,9 @@ def claim_of(flavor: Flavor, image_properties: Mapping[str, str] = NO_PROPERTIES
     admin guide, "Extra specs"). vCPUs with a CPU of their own are PCPU, no VCPU; persistent memory and encryption of
     memory are classes, too.
     """
+    disk_gib = flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB)
+    if not flavor.extra_specs and not image_properties:  # PERF: the plain case, twice for each server that boots
+        return Claim(vcpus=flavor.vcpus, ram_mib=flavor.ram_mib, disk_gib=disk_gib)
     asked = {
         name.removeprefix(RESOURCES): int(amount)
         for name, amount in flavor.extra_specs.items()
@@ -209,7 +212,6 @@ def claim_of(flavor: Flavor, image_properties: Mapping[str, str] = NO_PROPERTIES
         asked |= {"VCPU": flavor.vcpus - pinned, PCPU: pinned + isolated}
     for name in _feature_classes(flavor.extra_specs, image_properties):
         asked[name] = asked.get(name, 0) + 1
-    disk_gib = flavor.disk_gib + flavor.ephemeral_gib + math.ceil(flavor.swap_mib / _MIB_PER_GIB)
     return Claim(
         vcpus=asked.pop("VCPU", 0 if PCPU in asked else flavor.vcpus),
         ram_mib=asked.pop("MEMORY_MB", flavor.ram_mib),
