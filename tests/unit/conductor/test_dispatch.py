@@ -9,6 +9,7 @@ import pytest
 
 from nova_fast.conductor import dispatcher as dispatcher_module
 from nova_fast.conductor import network_sync
+from nova_fast.conductor.engine import Engine
 from nova_fast.model.base import Message
 from nova_fast.model.commands.hosts import RemoveHost
 from nova_fast.model.commands.networks import SubnetChanges, UpdateSubnet
@@ -26,6 +27,7 @@ from nova_fast.model.tasks import (
 from nova_fast.queries.host_networks import dirty_hosts
 from nova_fast.state import schema as tables
 from nova_fast.state.testing import memory_store
+from nova_fast.state.transaction import Transaction
 from tests.unit.conductor.player import ADMIN, ALICE, Cloud
 from tests.unit.conductor.rig import Hub, Rig
 
@@ -253,5 +255,43 @@ def test_a_server_that_waits_for_its_network_is_not_kept_waiting_by_what_was_tol
         async with rig.running():
             for _ in range(3):
                 assert await rig.state(await rig.create(), VmState.ACTIVE) < 5
+
+    asyncio.run(story())
+
+
+def test_an_answer_that_cannot_be_recorded_does_not_hold_up_those_that_came_with_it(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, spoilt = Engine.take_answer, ""
+
+    def broken(self: Engine, tx: Transaction, task_id: str, answer: Message) -> None:
+        task = tx.get(tables.TASKS, task_id)
+        if task is not None and task.server_id == spoilt and task.step == "spawn":
+            raise AssertionError("it has no owner")
+        take(self, tx, task_id, answer)
+
+    monkeypatch.setattr(Engine, "take_answer", broken)
+
+    async def story() -> None:
+        nonlocal spoilt
+        rig = Rig(cloud)
+        go = asyncio.Event()
+
+        async def compute(message: Message) -> Message:
+            await go.wait()
+            return await Hub.compute(rig.hub, message)
+
+        rig.hub.peers["compute@h1"] = compute
+        async with rig.running():
+            ids = (await rig.do(cloud.wish(min_count=4, max_count=4))).server_ids
+            await rig.until(lambda: sum(isinstance(message, SpawnGuest) for _, message in rig.hub.calls) == 4)
+            spoilt = ids[1]
+            go.set()
+            for server_id in ids:
+                if server_id != spoilt:
+                    await rig.state(server_id, VmState.ACTIVE)
+            assert cloud.server(spoilt).vm_state is VmState.BUILDING
+            spoilt = ""
+            await rig.state(ids[1], VmState.ACTIVE)
 
     asyncio.run(story())
