@@ -44,12 +44,12 @@ class AllowList:
     """Public keys and the peer names each may use; may change while the hub runs."""
 
     def __init__(self, names: dict[bytes, tuple[str, ...]] | None = None) -> None:
-        self._names: dict[bytes, tuple[str, ...]] = dict(names or {})
+        self._names = {public: _Names(own) for public, own in (names or {}).items()}
 
     def allow(self, public: bytes, names: Iterable[str]) -> None:
         """Let this key use these names (and no others)."""
         _check_key(public)
-        self._names[public] = tuple(names)
+        self._names[public] = _Names(names)
 
     def forbid(self, public: bytes) -> None:
         """Let this key in no more; links it has are cut at the next heartbeat."""
@@ -60,21 +60,35 @@ class AllowList:
 
     def permits(self, public: bytes, name: str) -> bool:
         """Whether this key may use this name."""
-        return any(
-            name.startswith(allowed[:-1]) if allowed.endswith("*") else name == allowed
-            for allowed in self._names.get(public, ())
-        )
+        names = self._names.get(public)
+        return names is not None and (name in names.whole or name.startswith(names.beginnings))
 
     def names(self, public: bytes) -> tuple[str, ...]:
         """What stands behind a key; nothing when it is not on the list."""
-        return self._names.get(public, ())
+        names = self._names.get(public)
+        return names.all if names is not None else ()
 
     def replace(self, other: AllowList) -> None:
         """Be the other list from now on."""
         self._names = dict(other._names)
 
     def items(self) -> list[tuple[bytes, tuple[str, ...]]]:
-        return sorted(self._names.items())
+        return sorted((public, names.all) for public, names in self._names.items())
+
+
+class _Names:
+    """The names behind one key: whole ones, and beginnings (they end in ``*``).
+
+    PERF: a machine that plays 10,000 hosts has 20,000 names, and each is looked up at every tick: to look through them
+    took the hub 20 s of every 5.
+    """
+
+    __slots__ = ("all", "beginnings", "whole")
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self.all = tuple(names)
+        self.whole = frozenset([name for name in self.all if not name.endswith("*")])
+        self.beginnings = tuple([name[:-1] for name in self.all if name.endswith("*")])
 
 
 class ServerKeys:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -67,3 +68,24 @@ def test_a_broken_key_file_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_missing_key_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"peer\.key"):
         keys.load_peer_keys(tmp_path)
+
+
+def test_a_key_with_twenty_thousand_names_is_looked_up_as_fast_as_one_with_two() -> None:
+    few, many = keys.AllowList(), keys.AllowList()
+    key = zmq.curve_keypair()[0]
+    names = [f"{kind}@host-{number:05d}" for kind in ("compute", "network") for number in range(10_000)]
+    few.allow(key, ["api.*", names[0]])
+    many.allow(key, ["api.*", *names])
+
+    def took_s(allowed: keys.AllowList, asked: list[str]) -> float:
+        begin = time.thread_time()
+        assert all(allowed.permits(key, name) for name in asked)
+        return time.thread_time() - begin
+
+    took_s(many, names)
+    slower = min(took_s(many, names) for _ in range(3)) / min(took_s(few, names[:1] * len(names)) for _ in range(3))
+    assert slower < 20
+    assert not many.permits(key, "compute@host-10000")
+    assert many.permits(key, "api.7")
+    assert not many.permits(key, "ap")
+    assert many.names(key) == ("api.*", *names)
