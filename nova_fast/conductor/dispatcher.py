@@ -101,14 +101,10 @@ class Dispatcher:
 
         Why it could not be written the writer has logged, once for the whole batch.
         """
-        engine = self._engine
+        told = [(task.id, out.failure() if isinstance(out, NovaFastError) else out) for task, out in answers]
 
         def work(tx: Transaction) -> Message:
-            for task, outcome in answers:
-                if isinstance(outcome, NovaFastError):
-                    engine.take_failure(tx, task.id, outcome.failure())
-                else:
-                    engine.take_answer(tx, task.id, outcome)
+            self._engine.take_all(tx, told)
             return Done()
 
         def recorded(result: Outcome) -> None:

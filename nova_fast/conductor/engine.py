@@ -10,7 +10,7 @@ deadline. A defect in a recipe ends that one workflow in ERROR; it neither stops
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -60,6 +60,7 @@ class Engine:
         engine is ``behind``.
         """
         self._begin(tx)
+        before = len(self._asked)
         for workflow in self._ready(tx):
 
             def move(workflow: Workflow = workflow) -> None:
@@ -68,6 +69,7 @@ class Engine:
                 self._run(tx, workflow, server, server)
 
             self._contained(tx, workflow.server_id, move)
+        tx.insert_all(tables.TASKS, self._asked[before:])
         asked, self._asked, self._asked_in = self._asked, [], None
         return asked
 
@@ -86,33 +88,42 @@ class Engine:
 
     def take_answer(self, tx: Transaction, task_id: str, answer: Message) -> None:
         """Record the answer to a task and move its workflow on. One that is waited for no more changes nothing."""
-        found = _waiting(tx, task_id)
-        if found is None:
-            if isinstance(answer, Placement) and answer.host:
-                _no_choice(tx, answer.server_id)
-            return
-        workflow, server, step = found
-
-        def move() -> None:
-            self._run(tx, *_answered(tx, workflow, server, step, answer), server)
-
-        self._begin(tx)
-        self._contained(tx, server.id, move)
+        self.take_all(tx, [(task_id, answer)])
 
     def take_failure(self, tx: Transaction, task_id: str, failure: Failure) -> None:
         """Record that a task failed or its deadline passed.
 
         A failed undo counts as done: its host finds out by itself.
         """
+        self.take_all(tx, [(task_id, failure)])
+
+    def take_all(self, tx: Transaction, answers: Sequence[tuple[str, Message]]) -> None:
+        """Record what several tasks came to: an answer, or a Failure. What is asked because of it is written together.
+
+        When this raises, the transaction must be taken back to where it was.
+        """
+        self._begin(tx)
+        before = len(self._asked)
+        try:
+            for task_id, answer in answers:
+                self._take(tx, task_id, answer)
+            tx.insert_all(tables.TASKS, self._asked[before:])
+        except BaseException:
+            del self._asked[before:]
+            raise
+
+    def _take(self, tx: Transaction, task_id: str, answer: Message) -> None:
         found = _waiting(tx, task_id)
         if found is None:
+            if isinstance(answer, Placement) and answer.host:
+                _no_choice(tx, answer.server_id)
             return
         workflow, server, step = found
+        behind = _failed if isinstance(answer, Failure) else _answered
 
         def move() -> None:
-            self._run(tx, *_failed(tx, workflow, server, step, failure), server)
+            self._run(tx, *behind(tx, workflow, server, step, answer), server)
 
-        self._begin(tx)
         self._contained(tx, server.id, move)
 
     def host_down(self, tx: Transaction, host: str) -> None:
@@ -231,9 +242,8 @@ class Engine:
             deadline_us=tx.time_us + int(timeout_s * US_PER_S),
             generation=wanted.wanted_generation if wanted is not None else 0,
         )
-        tx.put(tables.TASKS, task)
         tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, task_id=task.id))
-        return task
+        return task  # its row is written with those of others
 
     def _contained(self, tx: Transaction, server_id: str, move: Callable[[], None]) -> None:
         """Move a workflow; a defect must not stop the others, nor leave a server in between."""
@@ -297,9 +307,10 @@ def _answered(
 
 
 def _failed(
-    tx: Transaction, workflow: Workflow, server: Server, step: Step, failure: Failure
+    tx: Transaction, workflow: Workflow, server: Server, step: Step, failure: Message
 ) -> tuple[Workflow, Server]:
     """The workflow and its server behind the failure of a task."""
+    assert isinstance(failure, Failure), f"{step.name} failed with {type(failure).__name__}"
     tx.delete(tables.TASKS, workflow.task_id)
     workflow = msgspec.structs.replace(workflow, task_id="")
     if workflow.direction is Direction.UNWIND:

@@ -262,7 +262,7 @@ def test_a_server_that_waits_for_its_network_is_not_kept_waiting_by_what_was_tol
 def test_an_answer_that_cannot_be_recorded_does_not_hold_up_those_that_came_with_it(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    take, spoilt = Engine.take_answer, ""
+    take, spoilt = Engine._take, ""
 
     def broken(self: Engine, tx: Transaction, task_id: str, answer: Message) -> None:
         task = tx.get(tables.TASKS, task_id)
@@ -270,7 +270,7 @@ def test_an_answer_that_cannot_be_recorded_does_not_hold_up_those_that_came_with
             raise AssertionError("it has no owner")
         take(self, tx, task_id, answer)
 
-    monkeypatch.setattr(Engine, "take_answer", broken)
+    monkeypatch.setattr(Engine, "_take", broken)
 
     async def story() -> None:
         nonlocal spoilt
