@@ -19,6 +19,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     answers_bytes_max: int = 32 << 20
     answers_age_s: float = 600.0
     message_bytes_max: int = 64 << 20
+    pipe_frames: int = 0  # kept by ZeroMQ in each direction of a link; 0 = all that an honest peer can have under way
     peers_max: int = 20_000
     faults_max: int = 64  # frames of one peer that break the rules, between two ticks
     barred_s: float = 1.0  # a peer that was cut is not let in for so long; doubles each time

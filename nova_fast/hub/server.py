@@ -215,6 +215,11 @@ class HubServer:
         now_s = asyncio.get_running_loop().time()
         return {name: link.state(now_s) for name, link in self._links.items()}
 
+    def is_stuck(self, peer: str) -> bool:
+        """Whether a peer does not read what it is sent."""
+        link = self._links.get(peer)
+        return link is not None and link.outbox.stuck
+
     def key_of(self, peer: str) -> bytes:
         """The public key behind a peer's connection; empty over ipc, and for one that is not there."""
         link = self._links.get(peer)

@@ -156,7 +156,7 @@ def cut_connection(descriptor: int, address: str) -> None:
 
 
 def _set_common(socket: zmq.Socket[bytes], config: HubConfig, limits: Limits) -> None:
-    marks = pipe_frames_max(config, limits)
+    marks = limits.pipe_frames or pipe_frames_max(config, limits)
     socket.setsockopt(zmq.SNDHWM, marks)
     socket.setsockopt(zmq.RCVHWM, marks)
     socket.setsockopt(zmq.LINGER, limits.linger_ms)

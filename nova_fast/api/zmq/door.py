@@ -22,14 +22,18 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 1.0
 DOWN_AFTER_S = 4.0
-MESSAGE_BYTES_MAX = 32 << 20  # the answers of one message
+MESSAGE_BYTES_MAX = 20 << 20  # of asks or answers
+PIPE_FRAMES = 32  # PERF: few, because each may be so large and ZeroMQ counts no bytes; 8 are as fast
 KEYS_LOOK_S = 1.0
 _HINT = "ask for smaller pages, or for fewer at once"
 
 
 def limits(config: Config) -> Limits:
-    """What the door puts up with. What it did is remembered only as long as an answer may be lost on its way: reads
-    are repeated, POSTs have their Idempotency-Key.
+    """What the door puts up with.
+
+    What it did is remembered only as long as an answer may be lost on its way: reads are repeated, and POSTs have their
+    Idempotency-Key. SAFETY: nothing here waits for a client that does not read; who has frames in his outbox is not
+    served, so he holds a pipe full of answers and no more.
     """
     return Limits(
         running_calls_max=2 * config.sdk.credits,
@@ -38,6 +42,7 @@ def limits(config: Config) -> Limits:
         answers_bytes_max=1 << 20,
         answers_age_s=30.0,
         message_bytes_max=MESSAGE_BYTES_MAX,
+        pipe_frames=PIPE_FRAMES,
         peers_max=config.sdk.clients_max,
         forget_after_s=60.0,
     )
@@ -58,7 +63,7 @@ class Door:
         hub = HubConfig(heartbeat_s=HEARTBEAT_S, down_after_s=DOWN_AFTER_S, credits=config.sdk.credits)
         self._hub = HubServer(address, config=hub, keys=self._keys, limits=limits(config), contracts=SDK)
         self._inside = Inside(app, config)
-        self._turns = Turns(_too_large)
+        self._turns = Turns(_too_large, self._hub.is_stuck)
         self._watching = Watching(runtime.store)
         self._timer: asyncio.TimerHandle | None = None
         self._hub.handle_batch((Asks,), self._ask_all)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from nova_fast.hub.server import Incoming
-from nova_fast.model.errors import InternalError
+from nova_fast.model.errors import InternalError, Unavailable
 from nova_fast.model.sdk import Answer, Answers, Ask
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ TURN_S = 0.002
 #: Asks that wait for the conductor: of one client, and of all; below what the worker's own link to it takes.
 WAITING_MAX = 64
 WAITING_ALL_MAX = 1024
-ANSWERS_BYTES_MAX = 16 << 20  # of one message
+ANSWERS_BYTES_MAX = 8 << 20  # of one message; more are refused one by one
+QUEUED_BYTES_MAX = 64 << 20  # of the bodies one client has in his queue
+STUCK_LOOK_S = 0.02  # between two looks at who does not read his answers
 
 Work = Callable[[Ask], Answer | Coroutine[Any, Any, Answer]]
 
@@ -33,12 +35,13 @@ Work = Callable[[Ask], Answer | Coroutine[Any, Any, Answer]]
 class Batch:
     """The asks of one message."""
 
-    __slots__ = ("answers", "answers_bytes", "asks", "call", "done", "next", "work")
+    __slots__ = ("answers", "answers_bytes", "asks", "bytes", "call", "done", "next", "work")
 
     def __init__(self, call: Incoming, asks: tuple[Ask, ...], work: Work) -> None:
         self.call = call
         self.asks = asks
         self.work = work
+        self.bytes = sum(len(ask.body) for ask in asks)
         self.answers: list[Answer | None] = [None] * len(asks)
         self.answers_bytes = 0
         self.next = 0  # to be worked off
@@ -54,10 +57,11 @@ class Batch:
 
 
 class _Client:
-    __slots__ = ("batches", "queued", "waiting")
+    __slots__ = ("batches", "bytes", "queued", "waiting")
 
     def __init__(self) -> None:
         self.batches: deque[Batch] = deque()
+        self.bytes = 0  # of bodies in the queue
         self.waiting = 0
         self.queued = False
 
@@ -65,8 +69,11 @@ class _Client:
 class Turns:
     """All clients with something to do."""
 
-    def __init__(self, too_large: Callable[[int], Answer]) -> None:
+    def __init__(self, too_large: Callable[[int], Answer], is_stuck: Callable[[str], bool]) -> None:
         self._too_large = too_large
+        self._is_stuck = is_stuck
+        self._stuck: list[tuple[str, _Client]] = []
+        self._stuck_timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self._clients: dict[str, _Client] = {}
         self._queue: deque[tuple[str, _Client]] = deque()
@@ -76,11 +83,13 @@ class Turns:
         self._closed = False
 
     def add(self, batch: Batch) -> None:
-        """Work off the asks of a message, each in its turn."""
+        """Work off the asks of a message, each in its turn. Raises Unavailable when too much of a client waits."""
         name = batch.call.peer
-        client = self._clients.get(name)
-        if client is None:
-            client = self._clients[name] = _Client()
+        client = self._clients.get(name) or _Client()
+        if client.bytes + batch.bytes > QUEUED_BYTES_MAX:
+            raise Unavailable("Too many bytes of this client wait.", code="queue_full", hint="send them one by one")
+        self._clients[name] = client
+        client.bytes += batch.bytes
         client.batches.append(batch)
         self._enqueue(name, client)
 
@@ -88,6 +97,8 @@ class Turns:
         """Stop; whoever asked asks the next worker."""
         self._closed = True
         self._queue.clear()
+        if self._stuck_timer is not None:
+            self._stuck_timer.cancel()
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -111,6 +122,9 @@ class Turns:
         end = clock() + TURN_S
         while queue and self._waiting < WAITING_ALL_MAX:
             name, client = queue.popleft()
+            if self._is_stuck(name):
+                self._set_aside(name, client)
+                continue
             client.queued = False
             self._serve(name, client)
             if client.batches:
@@ -121,13 +135,34 @@ class Turns:
                 break
         self._wake()
 
+    def _set_aside(self, name: str, client: _Client) -> None:
+        """Serve a client again when he has read what he was sent."""
+        self._stuck.append((name, client))
+        if self._stuck_timer is None:
+            self._stuck_timer = self._loop.call_later(STUCK_LOOK_S, self._look_at_stuck)
+
+    def _look_at_stuck(self) -> None:
+        self._stuck_timer = None
+        stuck, self._stuck = self._stuck, []
+        for name, client in stuck:
+            if self._is_stuck(name):
+                self._set_aside(name, client)
+            else:
+                self._queue.append((name, client))
+        self._wake()
+
     def _serve(self, name: str, client: _Client) -> None:
         """One ask of a client."""
         batch = client.batches[0]
         number = batch.next
         batch.next += 1
-        if batch.next == len(batch.asks):
+        late = bool(batch.call.deadline_s) and batch.call.deadline_s <= self._loop.time()
+        if late or batch.next == len(batch.asks):
             client.batches.popleft()
+            client.bytes -= batch.bytes
+        if late:  # whoever asked has stopped waiting
+            batch.call.reply(Unavailable("the call came after its deadline", code="deadline_passed"))
+            return
         if batch.answers_bytes > ANSWERS_BYTES_MAX:
             batch.take(number, self._too_large(ANSWERS_BYTES_MAX))
             return
