@@ -78,6 +78,11 @@ def parser() -> argparse.ArgumentParser:
             daemon.add_argument("--worker", type=_count, metavar="N", help="which worker this is, from 0")
         if name in ("compute", "network"):
             daemon.add_argument("--teardown", action="store_true", help="remove all it made on this machine, and end")
+    key = commands.add_parser("sdk-key", parents=[common], help="let a program on another machine in, or no more")
+    key.add_argument("what", choices=("allow", "forbid"))
+    key.add_argument("file", metavar="FILE", help="the program's file: written by allow, read by forbid")
+    key.add_argument("--user", default="", help="for whom the key speaks, by name or id; without: a token says who")
+    key.add_argument("--project", default="", help="in which project, by name or id")
     openapi = commands.add_parser("openapi", parents=[common], help="print the OpenAPI document of an API")
     openapi.add_argument("face", choices=("identity", "compute", "image", "network", "placement"))
     commands.add_parser("version", help="print the version")
@@ -152,6 +157,8 @@ def _run(options: argparse.Namespace, config: Config, config_file: str | None) -
         return _ask_capacity(options, config)
     if options.command in ("backup", "restore"):
         return _backup_or_restore(options, config)
+    if options.command == "sdk-key":
+        return _sdk_key(options, config)
     from nova_fast.cli import lifecycle
 
     cloud = lifecycle.Cloud(config, config_file)
@@ -179,6 +186,14 @@ def _ask_capacity(options: argparse.Namespace, config: Config) -> int:
         max_servers_per_host=options.max_server_per_host,
     )
     return capacity(config, ask, as_json=options.json)
+
+
+def _sdk_key(options: argparse.Namespace, config: Config) -> int:
+    from nova_fast.cli import sdk
+
+    if options.what == "allow":
+        return sdk.allow_key(config, Path(options.file), options.user, options.project)
+    return sdk.forbid_key(config, Path(options.file))
 
 
 def _backup_or_restore(options: argparse.Namespace, config: Config) -> int:

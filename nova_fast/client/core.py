@@ -111,16 +111,16 @@ class AsyncCore:
 
     async def _ask_all(self, asks: Sequence[Ask]) -> list[Answer]:
         self._login.look()
-        answers: list[Answer] = []
-        async with asyncio.TaskGroup() as group:
-            sent: list[asyncio.Task[tuple[Answer, ...]]] = []
-            for begin in range(0, len(asks), ASKS_MAX):
-                await self._take_slot()
-                chunk = tuple(asks[begin : begin + ASKS_MAX])
-                sent.append(group.create_task(self._send_in_slot(chunk)))
-        for task in sent:
-            answers += task.result()
-        return answers
+        sent: list[asyncio.Task[tuple[Answer, ...]]] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                for begin in range(0, len(asks), ASKS_MAX):
+                    await self._take_slot()
+                    chunk = tuple(asks[begin : begin + ASKS_MAX])
+                    sent.append(group.create_task(self._send_in_slot(chunk)))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        return [answer for task in sent for answer in task.result()]
 
     async def _send_in_slot(self, asks: tuple[Ask, ...]) -> tuple[Answer, ...]:
         try:

@@ -57,7 +57,7 @@ class Login:
     def look(self) -> None:
         """Begin to fetch the next token when it is time; the present one is used meanwhile."""
         if self._loop.time() >= self._renew_at_s and self._renewing is None:
-            self._renewing = self._loop.create_task(self._renew())
+            self._begin()
 
     async def renew_after(self, answer: Answer) -> bool:
         """Whether there is another token after this 401. Raises NovaFastError when none is given to us any more."""
@@ -71,10 +71,13 @@ class Login:
     async def _renewed(self, code: str) -> bool:
         if self._credentials is None or code not in ("void_token", "expired_token", "no_token"):
             return False
-        if self._renewing is None:
-            self._renewing = self._loop.create_task(self._renew())
-        await asyncio.shield(self._renewing)
+        await asyncio.shield(self._renewing or self._begin())
         return True
+
+    def _begin(self) -> asyncio.Task[None]:
+        task = self._renewing = self._loop.create_task(self._renew())
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody need wait for it
+        return task
 
     async def _renew(self) -> None:
         try:

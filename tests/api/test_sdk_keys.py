@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,6 +28,9 @@ from tests.api.server_world import World
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cloud
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -131,6 +139,42 @@ def test_the_file_of_up_lets_the_admin_in(world: World, config: Config, door: Op
     assert read_file(path).keys is not None and read_file(path).keys.public == settings.keys.public  # type: ignore[union-attr]
     with Client.connect(msgspec.structs.replace(settings, credentials=None, token=world.admin.token)) as client:
         assert [host.name for host in client.hosts.list()] == ["h1"]
+
+
+def nova_fast(config: Config, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line, with this configuration."""
+    path = config.state_path / "nova-fast.toml"
+    lines = [f"state_dir = {json.dumps(config.state_dir)}", "[sdk]", f"address = {json.dumps(config.sdk.address)}"]
+    path.write_text("\n".join([*lines, "[api]", "workers = 1", ""]))
+    return subprocess.run(
+        [sys.executable, "-m", "nova_fast.cli.main", *arguments, "--config", str(path)],
+        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_a_key_is_made_and_taken_back_by_the_command_line(
+    world: World, config: Config, door: OpenDoor, tmp_path: Path
+) -> None:
+    file = tmp_path / "robot.json"
+    allowing = ("sdk-key", "allow", str(file), "--user", "p1-member", "--project", "p1")
+    done = nova_fast(config, *allowing)
+    assert done.returncode == 0, done.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+    with Client.connect(msgspec.structs.replace(read_file(file), connect_timeout_s=20)) as robot:
+        made = robot.servers.create(new(world))
+        assert robot.servers.get(made.id).user_id == world.member.user_id
+    again = nova_fast(config, *allowing)
+    assert again.returncode == 1 and "is there already" in again.stderr
+    nobody = nova_fast(config, "sdk-key", "allow", str(tmp_path / "x.json"), "--user", "nobody", "--project", "p1")
+    assert nobody.returncode == 1 and "there is no user 'nobody'" in nobody.stderr
+    assert nova_fast(config, "sdk-key", "forbid", str(file)).returncode == 0
+    assert nova_fast(config, "sdk-key", "forbid", str(file)).returncode == 1
+    time.sleep(1.5)
+    with pytest.raises(Unavailable):
+        Client.connect(msgspec.structs.replace(read_file(file), connect_timeout_s=2))
+    on_sockets = msgspec.structs.replace(config, sdk=SdkConfig())
+    refused = nova_fast(on_sockets, "sdk-key", "allow", str(tmp_path / "y.json"))
+    assert refused.returncode == 2 and "no tcp address" in refused.stderr
 
 
 def test_addresses_that_cannot_be(config: Config) -> None:
