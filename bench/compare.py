@@ -7,7 +7,7 @@ the machine does by itself, and only what is beyond that counts::
     ratio  = median over rounds of  new / geometric mean of the two olds
     noise  = |median| + 3 standard errors of  old / old,  and never less than 3 %
 
-    python -m bench.compare [--against COMMIT] [--rounds N]
+    python -m bench.compare [--against COMMIT] [--rounds N] [--only STEP …]
 
 What a process found is the shortest of its rounds, in processor time of all its threads. The result lies in
 ``.benchmarks/``, one file for each pair of commits.
@@ -135,14 +135,14 @@ def default_commit() -> str:
 
 
 # ------------------------------------------------------------------------------------------------ the whole
-def compare(commit: str, rounds: int) -> list[Verdict]:
+def compare(commit: str, rounds: int, only: Sequence[str] = ()) -> list[Verdict]:
     """Run both trees in turns; prints and keeps the verdicts, and returns those that are slower twice."""
     with tempfile.TemporaryDirectory(prefix="nf-compare-", dir="/var/tmp") as folder:
         trees = (tree_of(commit, Path(folder)), ROOT)
         result = Path(folder) / "result.json"
         for tree in trees:
-            run_once(tree, result)  # caches of files and of compiled modules are filled
-        runs = _rounds(trees, result, rounds, ())
+            run_once(tree, result, only)  # caches of files and of compiled modules are filled
+        runs = _rounds(trees, result, rounds, only)
         judged, missing = verdicts(runs)
         suspects = [verdict.name for verdict in judged if verdict.regressed]
         again = verdicts(_rounds(trees, result, rounds, suspects))[0] if suspects else []
@@ -162,7 +162,7 @@ def _rounds(
     runs = []
     for number in range(rounds):
         runs.append((run_once(old, result, only), run_once(new, result, only), run_once(old, result, only)))
-        print(f"round {number + 1} of {rounds}" + (f" of {', '.join(only)}, again" if only else ""), flush=True)
+        print(f"round {number + 1} of {rounds}" + (f" of {', '.join(only)}" if only else ""), flush=True)
     return runs
 
 
@@ -181,9 +181,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.compare", description=__doc__.splitlines()[0])
     parser.add_argument("--against", metavar="COMMIT", help="the last commit, or the one before when nothing changed")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"each runs old, new, old (default {ROUNDS})")
+    parser.add_argument("--only", nargs="+", default=(), metavar="STEP", help="steps by a part of their names")
     options = parser.parse_args()
     commit = options.against or default_commit()
-    slower = compare(commit, options.rounds)
+    slower = compare(commit, options.rounds, options.only)
     for verdict in slower:
         print(f"{verdict.name} takes {verdict.ratio - 1:.0%} more than at {commit} (noise {verdict.noise:.0%})")
     return 1 if slower else 0

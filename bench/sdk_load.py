@@ -85,13 +85,16 @@ async def closed(job: ClosedJob) -> closed_loop.Run:
             nonlocal done
             while True:
                 start = time.perf_counter()
-                done += await way()
+                count = await way()  # not in one step: `done` would be read before the wait
+                done += count
                 latencies_s.append(time.perf_counter() - start)
                 if time.perf_counter() - begin >= job.seconds:
                     return
 
         await asyncio.gather(*(caller() for _ in range(callers)))
         seconds = time.perf_counter() - begin
+        in_one_call = {"many": len(job.ids), "bulk": job.count}.get(job.way, 1)
+        assert done == len(latencies_s) * in_one_call, f"{done} in {len(latencies_s)} calls"
         share = (time.process_time() - cpu_s) / seconds
         return closed_loop.Run(done, 0, seconds, encoded(latencies_s), share)
 
