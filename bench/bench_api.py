@@ -35,6 +35,7 @@ from bench.targets import promised
 
 READERS, LISTERS, WRITERS = 32, 4, 64
 ROWS = 1000
+TAIL_MIN = 3  # arrivals behind a percentile, else it is an accident
 CHANGES = 50.0  # a second, beside the reads
 
 
@@ -280,13 +281,17 @@ def measure_quick_mix(cloud: Cloud, create: dict[str, Any]) -> None:
 
 
 def report_run(name: str, run: open_loop.Run) -> None:
+    """The percentiles of an open loop, as far as it has enough arrivals for them."""
     try:
         latencies = run.checked().percentiles()
     except Refused as refused:
         not_measured(name, refused)
         return
     for percent in (50, 99, 99.9):
-        report(f"{name}_p{percent:g}", latencies.ms(percent), "ms", None)
+        if latencies.count * (1 - percent / 100) >= TAIL_MIN:
+            report(f"{name}_p{percent:g}", latencies.ms(percent), "ms", None)
+        else:
+            not_measured(f"{name}_p{percent:g}", f"{latencies.count} arrivals are too few")
     report(f"{name}_generator_cpu", 100 * run.cpu_share, "% of a core", None)
 
 

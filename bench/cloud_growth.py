@@ -26,7 +26,7 @@ from nova_fast.config import HubConfig
 PLOT = ROOT / "docs" / "cloud-growth.svg"
 SIZES, SIZES_QUICK = (1, 10, 100, 1_000, 10_000), (200,)
 SETTLE_S, SETTLE_QUICK_S = 10.0, 1.0
-WATCH_S, WATCH_QUICK_S = 30.0, 2.5  # several heartbeats
+WATCH_S, WATCH_QUICK_S = 30.0, 5.5  # several heartbeats
 BOOT_S, BOOT_QUICK_S = 10.0, 1.0
 HEARTBEAT_S = HubConfig().heartbeat_s
 

@@ -55,13 +55,14 @@ def ramp(load: Callable[[float], Run], first: float, p99_ms_max: float) -> Knee:
         return found, why, bool(found.saturated)
 
     rate, best, best_run = first, 0.0, None
-    why, by_generator = "the ramp has an end", False
     for _ in range(STEPS_MAX):
         found, why, by_generator = attempt(rate)
         if why:
             break
         best, best_run = rate, found
         rate *= STEP
+    else:
+        return Knee(best, best_run, f"the ramp ends at {best:.0f}/s", False, steps)
     low, high = best, rate
     for _ in range(HALVINGS if best else 0):
         middle = (low + high) / 2

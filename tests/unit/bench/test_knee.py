@@ -58,6 +58,12 @@ def test_a_server_that_cannot_do_the_first_rate_has_no_knee() -> None:
     assert (found.rate, found.run) == (0, None)
 
 
+def test_a_server_without_a_knee_is_not_given_one() -> None:
+    found = ramp(lambda rate: run_of(rate, 1e12), first=100, p99_ms_max=20)
+    assert found.why == f"the ramp ends at {found.rate:.0f}/s"
+    assert not found.by_generator
+
+
 def test_errors_end_it_at_once() -> None:
     with pytest.raises(AssertionError, match="errors"):
         ramp(lambda rate: run_of(rate, 1000, errors=1), first=100, p99_ms_max=20)
