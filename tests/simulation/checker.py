@@ -18,7 +18,7 @@ from nova_fast.model.states import PowerState, VmState
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
-from .cloud import Cloud
+from .cloud import PINNED, Cloud
 from .disk import Mood
 from .rows import Rows, records
 from .users import Ledger
@@ -94,6 +94,7 @@ class Checker:
     def _count(self, tx: Transaction, servers: dict[str, Server], ports: list[Port]) -> None:
         used: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
         taken: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+        cpus: defaultdict[str, list[int]] = defaultdict(list)  # of a host, that servers have for themselves
         for server in servers.values():
             flavor = server.flavor
             mine = used[server.project_id]
@@ -103,7 +104,8 @@ class Checker:
             if server.host:
                 there = taken[server.host]
                 there[0] += 1
-                there[1] += flavor.vcpus
+                there[1] += 0 if flavor.id == PINNED else flavor.vcpus
+                cpus[server.host] += self._own_cpus(server)
                 there[2] += flavor.ram_mib
                 there[3] += flavor.disk_gib + flavor.ephemeral_gib + -(-flavor.swap_mib // 1024)
         for port in ports:
@@ -114,6 +116,16 @@ class Checker:
         usages = {row.host: row for row in self._host_usage.read(tx)}
         for host in sorted(taken.keys() | usages.keys()):
             self._compare(f"of {host} are taken", _TAKEN, taken[host], usages.get(host))
+            counted = [cpu for cell in usages[host].cells for cpu in cell.cpus] if host in usages else []
+            if sorted(cpus[host]) != sorted(set(cpus[host])) or sorted(cpus[host]) != counted:
+                self.say(f"of {host} servers have the CPUs {sorted(cpus[host])}, recorded are {counted}")
+
+    def _own_cpus(self, server: Server) -> list[int]:
+        topology = server.claim.topology
+        own = [cpu for cell in topology.cells for cpu in cell.cpus] if topology is not None else []
+        if len(own) != (server.flavor.vcpus if server.flavor.id == PINNED else 0):
+            self.say(f"server {server.id} has the CPUs {own}")
+        return own
 
     def _compare(self, whose: str, names: tuple[str, ...], counted: list[int], row: Any) -> None:
         for name, count in zip(names, counted, strict=True):

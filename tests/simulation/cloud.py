@@ -46,7 +46,9 @@ from .wire import Network
 
 PROJECTS = ("a" * 32, "b" * 32)
 ADMIN = Caller(user_id="root", project_id="c" * 32, roles=("admin", "manager", "member", "reader"))
-FLAVORS = {"1": (1, 512, 1), "2": (2, 1024, 2), "9": (64, 999_999, 1)}  # vcpus, MiB, GiB; the last fits nowhere
+#: vcpus, MiB, GiB; the last fits nowhere. The vCPUs of "3" have CPUs of their own.
+FLAVORS = {"1": (1, 512, 1), "2": (2, 1024, 2), "3": (1, 256, 1), "9": (64, 999_999, 1)}
+PINNED = "3"
 IMAGE_ID = "12345678-0000-4000-8000-000000000000"
 CONTROLLER = "controller"
 # A daemon that settles its memory at its start would settle that of all others, again and again.
@@ -82,7 +84,11 @@ def _found(path: Path) -> str:
         )
         run_command(tx, request)
         for name, (vcpus, ram_mib, disk_gib) in FLAVORS.items():
-            tx.put(tables.FLAVORS, Flavor(id=name, name=f"f{name}", vcpus=vcpus, ram_mib=ram_mib, disk_gib=disk_gib))
+            specs = {"hw:cpu_policy": "dedicated"} if name == PINNED else {}
+            flavor = Flavor(
+                id=name, name=f"f{name}", vcpus=vcpus, ram_mib=ram_mib, disk_gib=disk_gib, extra_specs=specs
+            )
+            tx.put(tables.FLAVORS, flavor)
         image = Image(
             id=IMAGE_ID, name="tiny", project_id=ADMIN.project_id, status=ImageStatus.ACTIVE,
             visibility=Visibility.PUBLIC, created_at_us=1, updated_at_us=1, size=1, virtual_size=1 << 30,

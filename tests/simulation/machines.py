@@ -25,6 +25,7 @@ from nova_fast.model.tasks import (
     PowerGuest,
     ReadConsole,
 )
+from nova_fast.model.topology import NumaCell
 
 from .wire import Network
 
@@ -61,6 +62,13 @@ class Machine:
     def now_us(self) -> int:
         """Its wall clock."""
         return EPOCH_US + int(self.network.loop.time() * 1e6) + self.clock_ahead_us
+
+
+#: What each machine has: two CPUs that are shared, three that are given to one server each.
+CELLS = (
+    NumaCell(number=0, shared_cpus=(0, 1), dedicated_cpus=(2,), siblings=((0, 1), (2,)), ram_mib=2048),
+    NumaCell(number=1, dedicated_cpus=(3, 4), siblings=((3, 4),), ram_mib=2048),
+)
 
 
 class Hypervisor:
@@ -203,7 +211,7 @@ class SimDriver:
             raise Unavailable("The hypervisor does not answer.", code="hypervisor_down")
         return HostResources(
             vcpus=2, ram_mib=4096, disk_gib=40, architecture="x86_64", hypervisor_type="fake", hypervisor_version=1,
-            virt_type="fake",
+            virt_type="fake", numa=CELLS, pcpus=3,
         )  # fmt: skip
 
     async def spawn(self, guest: Guest) -> GuestState:

@@ -173,7 +173,7 @@ class Users:
         message = CreateServers(
             caller=caller,
             name=creation.name,
-            flavor_id=rng.choices(("1", "2", "9", "nonsense"), (8, 4, 1, 1))[0],
+            flavor_id=rng.choices(("1", "2", "3", "9", "nonsense"), (7, 3, 3, 1, 1))[0],
             image_id=IMAGE_ID if rng.random() < 0.95 else NOBODYS_ID,
             networks=nics,
             min_count=1 if rng.random() < 0.3 else count,
