@@ -109,9 +109,6 @@ def _changed(usage: HostUsage, claim: Claim, sign: int) -> HostUsage:
     resources = Counter(usage.resources)
     for name, amount in claim.resources.items():
         resources[name] += sign * amount
-    taken = Taken(usage.cells, usage.devices)
-    if claim.topology is not None:
-        taken = changed(taken, claim.topology, sign)
     new = msgspec.structs.replace(
         usage,
         vcpus=usage.vcpus + sign * claim.vcpus,
@@ -119,9 +116,10 @@ def _changed(usage: HostUsage, claim: Claim, sign: int) -> HostUsage:
         disk_gib=usage.disk_gib + sign * claim.disk_gib,
         servers=usage.servers + sign,
         resources={name: amount for name, amount in resources.items() if amount},
-        cells=taken.cells,
-        devices=taken.devices,
     )
     least = min(new.vcpus, new.ram_mib, new.disk_gib, new.servers, *resources.values())
     assert least >= 0, f"{usage.host} gave back too much"
-    return new
+    if claim.topology is None:
+        return new
+    taken = changed(Taken(usage.cells, usage.devices), claim.topology, sign)
+    return msgspec.structs.replace(new, cells=taken.cells, devices=taken.devices)

@@ -160,7 +160,8 @@ class Claims:
     def _note_taken(self, server_id: str, request: PlacementRequest, host: str, claim: Claim) -> None:
         assert server_id not in self._pending, f"{server_id} has a pending claim"
         self._pending[server_id] = Pending(host, request.claim, claim)
-        self._hosts.images.choose(server_id, host, request.image_properties)
+        if self._hosts.images.on:
+            self._hosts.images.choose(server_id, host, request.image_properties)
         if request.group is not None:
             self._join(server_id, request.group.id, host)
 
@@ -188,7 +189,8 @@ class Claims:
             self._hosts.charge(event.host, event.claim)
             self.release(event.server_id)
             self._join(event.server_id, event.group_id, event.host)
-        self._hosts.images.commit(event.server_id, event.host, event.image_properties)
+        if self._hosts.images.on:
+            self._hosts.images.commit(event.server_id, event.host, event.image_properties)
         if waiting is not None or event.group_id or event.server_id in self._confirmed:
             # After a resize in place the old amount goes with a Released event of its own, which names it.
             self._confirmed.setdefault(event.server_id, {})[event.host] = event.claim
