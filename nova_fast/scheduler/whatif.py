@@ -5,7 +5,8 @@ placing all of them in the table, as if they had been asked for, and giving ever
 exact, so only where few fit. Nothing stays changed, and whoever is placed next goes where he would have gone.
 
 A group is a new one without members. With affinity what fits is the most that fit on one host. What filters that look
-at each host say (NUMA, PCI, a site's own) counts as it is now.
+at each host say counts as it is now; but cells and devices are given to one server after the other, to so many that the
+answer is not kept waiting: beyond those only amounts count.
 """
 
 from __future__ import annotations
@@ -15,16 +16,18 @@ from collections.abc import Iterable, Mapping, Set
 
 from nova_fast._ext.fleet import DISK_FREE, IO_OPS, RAM_FREE, SERVERS, VCPUS_FREE, Sieve
 from nova_fast._ext.rows import NEVER, HostRow, Ranking
-from nova_fast.model.hosts import PCPU
+from nova_fast.model.hosts import PCPU, Claim
 from nova_fast.model.tasks import Capacity, PlacementRequest
+from nova_fast.model.topology import GuestTopology
 from nova_fast.scheduler.explain import REQUEST_MAX, Explainer
 from nova_fast.scheduler.facts import Network, Offer
 from nova_fast.scheduler.fleet import KnownFleet
-from nova_fast.scheduler.hosts import Hosts
+from nova_fast.scheduler.hosts import Hosts, KnownHost
 from nova_fast.scheduler.lowering import Pipeline
 from nova_fast.scheduler.search import Search, Searches
 
 STEPS_MAX = 2000  # servers placed to find the last
+GIFTS_MAX = 1000  # servers whose cells and devices are looked for
 PASSES_MAX = 16  # over all hosts, to count those that have room for one, two, three, …
 #: PERF: what a step costs, for a question to stay below 50 ms at 100,000 hosts; measured, and rounded up.
 _BUDGET_NS = 30_000_000
@@ -74,6 +77,7 @@ class WhatIf:
         self._policy = request.group.policy if request.group is not None else ""
         self._per_host = request.group.max_servers_per_host if request.group is not None else 1
         self._search = self._searches.make(request)
+        self._gifts_left = GIFTS_MAX
         self._explainer = Explainer(hosts, fleet, pipeline, self._search.lowered)
 
     def capacity(self) -> Capacity:
@@ -108,7 +112,7 @@ class WhatIf:
     def _room(self) -> tuple[int, int]:
         """How many servers fit, and on how many hosts."""
         search, per_host = self._search, self._per_host
-        if self._request.claim.resources:
+        if self._is_by_host:
             rooms = self._rooms_by_host()
             if self._policy == "affinity":
                 return max(rooms), 1
@@ -156,10 +160,15 @@ class WhatIf:
         sieve.below(SERVERS, [max(NEVER, most - servers + 1) for _, most in limits])
         return sieve
 
+    @property
+    def _is_by_host(self) -> bool:
+        """Whether hosts are counted one by one: for classes that operators added, for cells and devices."""
+        return bool(self._request.claim.resources) or self._search.lowered.needs is not None
+
     def _rooms_by_host(self) -> list[int]:
-        """How many fit on each host that passes, counted host by host: few have classes that operators added."""
+        """How many fit on each host that passes, counted host by host: few have what is asked for."""
         search, claim = self._search, self._request.claim
-        assert search.only is not None, "a class that operators added names its hosts"
+        assert search.only is not None, "who counts host by host names its hosts"
         passing = search.hosts.masked(search.only, search.without, (), len(search.only))
         rooms = []
         for name in self._hosts.names(passing):
@@ -176,14 +185,32 @@ class WhatIf:
                     spare.append((free.vcpus_free, self._request.vcpus))
                 else:
                     spare.append((offer.free, amount))
-            rooms.append(min(left // amount for left, amount in spare if amount))
+            rooms.append(self._celled_room(known, min(left // amount for left, amount in spare if amount)))
         return rooms
+
+    def _celled_room(self, known: KnownHost, most: int) -> int:
+        """How many of those that have room find cells and devices as well: found by giving them, and taken back."""
+        needs, given = self._search.lowered.needs, list[GuestTopology]()
+        if needs is None:
+            return most
+        try:
+            while len(given) < most and self._gifts_left:
+                claim = self._pipeline.assigner.claim(known, self._request, needs)
+                if claim is None or claim.topology is None:
+                    return len(given)
+                known.take(claim.topology, 1)
+                given.append(claim.topology)
+                self._gifts_left -= 1
+        finally:
+            for topology in given:
+                known.take(topology, -1)
+        return most
 
     # ------------------------------------------------------------------ where
     def _on_one_host(self, servers: int, first: Ranking) -> Capacity:
         """The host that takes the most, and what becomes of a group that begins where the scheduler would begin."""
         begins, search = first[0][0], self._search
-        if self._request.claim.resources:
+        if self._is_by_host:
             passing = search.hosts.masked(search.only, search.without, search.extra, len(search.only or ()))
             by_room = zip([row for row, _ in passing], self._rooms_by_host(), strict=True)
             rooms = dict(by_room)
@@ -255,19 +282,21 @@ class WhatIf:
 
     def _last_by_decisions(self, servers: int) -> str:
         """Decision by decision, as they would be taken."""
-        hosts, claim, placed = self._hosts, self._request.claim, self._fleet.placed
+        hosts, needs, given = self._hosts, self._search.lowered.needs, list[tuple[str, Claim]]()
         name = ""
         try:
             for _ in range(servers):
                 ranking = self._choose(self._searches.make(self._request))
-                assert ranking, f"{servers} were to fit, and {placed.total()} did"
-                name = hosts.name(ranking[0][0])
+                assert ranking, f"{servers} were to fit, and {len(given)} did"
+                name, claim = hosts.name(ranking[0][0]), self._request.claim
+                if needs is not None:
+                    claim = self._pipeline.assigner.claim(hosts[name], self._request, needs) or claim
                 hosts.charge(name, claim)
                 hosts.busy(name, 1)
-                placed[name] += 1
+                self._fleet.placed[name] += 1
+                given.append((name, claim))
         finally:
-            for touched, count in placed.items():
-                for _ in range(count):
-                    hosts.busy(touched, -1)
-                    hosts.refund(touched, claim)
+            for touched, claim in given:
+                hosts.busy(touched, -1)
+                hosts.refund(touched, claim)
         return name

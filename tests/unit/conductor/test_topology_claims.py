@@ -21,9 +21,18 @@ from nova_fast.model.events import Event
 from nova_fast.model.flavors import Flavor
 from nova_fast.model.hosts import Claim, HostUsage
 from nova_fast.model.states import VmState
-from nova_fast.model.tasks import Done, HostReport, Placement, PlacementRequest, SelectHosts, SpawnGuest
+from nova_fast.model.tasks import (
+    AskCapacity,
+    Done,
+    HostReport,
+    Placement,
+    PlacementRequest,
+    SelectHosts,
+    SpawnGuest,
+)
 from nova_fast.model.topology import GuestTopology, PlacedCell
 from nova_fast.queries import hosts, placement
+from nova_fast.queries.capacity import request_of
 from nova_fast.queries.claims import fleet
 from nova_fast.scheduler.select import Scheduler
 from nova_fast.state import schema as tables
@@ -297,3 +306,27 @@ def test_devices_by_a_name_that_nobody_knows_are_refused(cloud: PlacingCloud) ->
     cloud.with_flavor(Flavor(id="d", name="devices", vcpus=1, ram_mib=512, disk_gib=1, extra_specs=specs))
     assert cloud.refused(cloud.wish(flavor_id="d", pci_aliases=("qat",))).message == "PCI alias gpu is not defined"
     cloud.create(flavor_id="d", pci_aliases=("gpu", "qat"))
+
+
+def test_what_if_counts_cells_and_devices_as_they_would_be_given(cloud: PlacingCloud) -> None:
+    """Two CPUs in each cell: two servers of two, though four of one would fit; and no more cards than there are."""
+
+    def fit(**specs: str) -> tuple[int, str]:
+        flavor = Flavor(id="w", name="w", vcpus=2, ram_mib=512, disk_gib=1, extra_specs=specs)
+        cloud.with_flavor(flavor)
+        assert cloud.scheduler is not None
+        found = cloud.scheduler.capacity(cloud.store.read(lambda reader: request_of(reader, AskCapacity(flavor="w"))))
+        return found.servers, found.last
+
+    cloud.options = SchedulerConfig(pci_alias=('{"name": "qat", "vendor_id": "8086", "product_id": "0443"}',))
+    cloud.start_scheduler()
+    assert fit(**{"hw:cpu_policy": "dedicated"}) == (2, "h1")
+    cloud.report("h1", fake_vcpus=6, fake_pci_devices=5)  # keeps none: three CPUs in each cell, vCPUs four times over
+    assert fit(**{"hw:cpu_policy": "dedicated"}) == (2, "h1")
+    assert fit(**{"pci_passthrough:alias": "qat:2"}) == (2, "h1")
+    before = cloud.usage("h1"), cloud.scheduler.hosts.state_in(0) if cloud.scheduler else None
+    server_id = cloud.placed()
+    assert fit(**{"hw:cpu_policy": "dedicated"}) == (1, "h1")
+    cloud.delete(server_id)
+    cloud.settle()
+    assert (cloud.usage("h1"), cloud.scheduler.hosts.state_in(0) if cloud.scheduler else None) == before
