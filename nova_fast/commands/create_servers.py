@@ -251,7 +251,7 @@ def _check_size(request: CreateServers, count: int) -> None:
 def _servers(tx: Transaction, batch: _Batch, count: int) -> list[Server]:
     """PERF: what they share is made once, so one more is a copy."""
     request, image = batch.request, batch.image
-    ids, numbers = tx.new_uuids(count), tx.next_numbers("servers", count)
+    ids, numbers = tx.new_timed_uuids(count), tx.next_numbers("servers", count)
     shared = Server(
         id="",
         number=0,

@@ -21,6 +21,7 @@ from nova_fast.model.identity import (
     Secret,
     User,
 )
+from nova_fast.queries import quotas
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
 
@@ -292,7 +293,7 @@ def project_owns(reader: Reader, project_id: str) -> list[str]:
         owned.append("servers")
     if next(reader.scan_index(tables.NETWORKS_BY_PROJECT, project_id, limit=1), None) is not None:
         owned.append("networks")
-    if next(reader.scan_index(tables.PORTS_BY_PROJECT, project_id, limit=1), None) is not None:
+    if quotas.usage(reader, project_id).ports:
         owned.append("ports")
     if next(reader.scan_index(tables.IMAGES_BY_PROJECT, project_id, limit=1), None) is not None:
         owned.append("images")

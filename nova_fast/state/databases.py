@@ -59,6 +59,8 @@ def make_databases(environment: lmdb.Environment, make_room: MakeRoom = lambda *
     """
     with environment.begin(write=True) as txn:
         there = set(txn.cursor().iternext(values=False))  # of the database that names the others
+        for name in there & {retired.encode() for retired in schema.RETIRED}:
+            txn.drop(environment.open_db(name, txn=txn))
         databases = {name: environment.open_db(name.encode(), txn=txn) for name in database_names()}
         meta = databases[META]
         if txn.get(_SCHEMA, db=meta) is None:

@@ -109,7 +109,6 @@ SERVERS_BY_PROJECT = Index(
 )  # newest first
 SERVERS_BY_CREATED = Index(SERVERS, "servers_by_created", lambda r: [(descending(r.created_at_us),)])  # newest first
 SERVERS_BY_HOST = Index(SERVERS, "servers_by_host", lambda r: [(r.host,)] if r.host else [])
-SERVERS_BY_IMAGE = Index(SERVERS, "servers_by_image", lambda r: [(r.image_id,)] if r.image_id else [])
 SERVERS_BY_GROUP = Index(SERVERS, "servers_by_group", lambda r: [(r.group_id, r.host)] if r.group_id else [])
 USER_DATA = Table("user_data", UserData, lambda r: (r.server_id,), shown=_USER_DATA_SHOWN)
 SERVER_ACTIONS = Table("server_actions", ServerAction, lambda r: (r.server_id, r.request_id))
@@ -159,7 +158,6 @@ PORTS = Table("ports", Port, lambda r: (r.id,), shown=_PORT_SHOWN)
 PORTS_BY_NETWORK: Index[Port] = Index(PORTS, "ports_by_network", lambda r: [(r.network_id, r.host)])
 PORTS_BY_DEVICE = Index(PORTS, "ports_by_device", lambda r: [(r.device_id, r.index)] if r.device_id else [])
 PORTS_BY_HOST = Index(PORTS, "ports_by_host", lambda r: [(r.host,)] if r.host else [])
-PORTS_BY_PROJECT = Index(PORTS, "ports_by_project", lambda r: [(r.project_id,)])
 PORTS_BY_MAC = Index(PORTS, "ports_by_mac", lambda r: [(r.network_id, r.mac_address)], unique=True)
 PORTS_BY_ADDRESS = Index(
     PORTS, "ports_by_address", lambda r: [(r.network_id, ip.ip_address) for ip in r.fixed_ips], unique=True
@@ -230,3 +228,5 @@ KEYED_USAGE = Table("keyed_usage", KeyedUsage, lambda r: (r.owner,))
 EVENTS = Table("events", EventRow, lambda r: (r.generation,))
 
 TABLES: tuple[Table, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Table))  # type: ignore[type-arg]
+#: Indexes that an older release had; they are dropped when the store is opened, and made anew if it comes back.
+RETIRED = ("servers_by_image", "ports_by_project")

@@ -29,6 +29,7 @@ _encode = msgspec.msgpack.Encoder().encode
 _COUNTER_BYTES = 8
 _KNOWN_MAX = 4_096  # of each table
 
+_TIME_MASK = (1 << 48) - 1
 _RUN_MIN = 16  # records; fewer are written one by one, and remembered
 
 #: A record, its bytes, and whether it is known that they hold nothing else.
@@ -81,6 +82,19 @@ class Transaction(Reader):
         """So many random UUIDs, in order: what is written together then lies together."""
         digits = self._entropy(16 * count).hex()
         return sorted([_uuid(digits[at : at + 32]) for at in range(0, 32 * count, 32)])
+
+    def new_timed_uuids(self, count: int) -> list[str]:
+        """So many UUIDs of version 7 (RFC 9562), in order: the time and 62 random bits.
+
+        PERF: in a table that grows by the million, a random key changes a page of its own, and leaves pages a third
+        empty; these go where the last went. Not for what is named by the first digits of its id.
+        """
+        milliseconds, rest_us = divmod(self.now_us, 1000)
+        time = f"{milliseconds & _TIME_MASK:012x}"
+        begin = f"{time[:8]}-{time[8:]}-7{rest_us * 4096 // 1000:03x}-"
+        digits = self._entropy(16 * count).hex()
+        ends = [digits[at : at + 16] for at in range(16, 32 * count, 32)]
+        return sorted([f"{begin}{_variant(end[0])}{end[1:4]}-{end[4:]}" for end in ends])
 
     def new_hex(self) -> str:
         """32 random hexadecimal characters, as identity and task ids are written."""
@@ -351,5 +365,8 @@ class Transaction(Reader):
 
 def _uuid(digits: str) -> str:
     """32 random hexadecimal digits as a UUID of version 4."""
-    variant = "89ab"[int(digits[16], 16) & 3]
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_variant(digits[16])}{digits[17:20]}-{digits[20:]}"
+
+
+def _variant(digit: str) -> str:
+    return "89ab"[int(digit, 16) & 3]

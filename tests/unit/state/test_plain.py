@@ -143,8 +143,11 @@ def test_a_transaction_leaves_the_bytes_of_plain_writes(batches: list[list[tuple
             assert contents(fast) == contents(plain)
 
 
+_RANDOM = st.binary(min_size=16, max_size=16)
+
+
 @settings(max_examples=20, deadline=None)
-@given(st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=20))
+@given(st.lists(_RANDOM, min_size=1, max_size=20))
 def test_uuids_are_of_version_4_and_in_order(drawn: list[bytes]) -> None:
     with memory_store() as store, store.store.transaction(1, lambda count: b"".join(drawn)[:count]) as tx:
         assert tx.new_uuids(len(drawn)) == sorted(str(uuid.UUID(bytes=raw, version=4)) for raw in drawn)
@@ -164,3 +167,26 @@ def test_many_of_which_one_is_refused_leave_what_was_there() -> None:
 
         store.run(work)
         assert contents(store) == before
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=20), st.integers(0, 2**57), st.integers(1, 99)
+)
+def test_timed_uuids_are_of_version_7_and_in_the_order_of_time(drawn: list[bytes], now_us: int, later_us: int) -> None:
+    with memory_store() as store:
+        found = []
+        for time_us in (now_us, now_us + later_us):
+            with store.store.transaction(time_us, lambda count: b"".join(drawn)[:count]) as tx:
+                found.append(tx.new_timed_uuids(len(drawn)))
+    first, second = found
+    for made, time_us in ((first, now_us), (second, now_us + later_us)):
+        assert made == sorted(made)
+        for text in made:
+            parsed = uuid.UUID(text)
+            assert (str(parsed), parsed.version, parsed.variant) == (text, 7, uuid.RFC_4122)
+            assert parsed.int >> 80 == time_us // 1000
+        assert {uuid.UUID(text).int & (1 << 62) - 1 for text in made} == {
+            int.from_bytes(raw, "big") & (1 << 62) - 1 for raw in drawn
+        }
+    assert first[-1] < second[0] or first[0][:18] == second[0][:18]

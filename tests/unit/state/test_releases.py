@@ -157,3 +157,24 @@ def test_a_store_of_a_newer_schema_is_refused_and_left_alone(path: Path, monkeyp
         with pytest.raises(StoreError, match="newer release"):
             Store.open(path, readonly=readonly)
     assert (path / "data.mdb").read_bytes() == before
+
+
+def test_an_index_that_is_retired_is_dropped_and_filled_again_after_a_downgrade(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = Index(tables.FLAVORS, "flavors_by_memory", lambda r: [(r.ram_mib, r.name)])
+    try:
+        assert names_by(path, index) == ["f0", "f1", "f2"]
+        tables.FLAVORS.indexes.remove(index)  # the next release has it no more
+        monkeypatch.setattr(tables, "RETIRED", ("flavors_by_memory",))
+        newer = MemoryStore(Store.open(path))
+        with newer.store._environment.begin() as txn:
+            assert b"flavors_by_memory" not in set(txn.cursor().iternext(values=False))
+        newer.run(lambda tx: tx.delete(tables.FLAVORS, "1"))
+        newer.store.close()
+        Store.open(path).close()
+        monkeypatch.undo()
+        tables.FLAVORS.indexes.append(index)
+        assert names_by(path, index) == ["f0", "f2"]
+    finally:
+        tables.FLAVORS.indexes.remove(index)
