@@ -38,20 +38,23 @@ class Cycle(RequestResponseCycle):
 
     async def send(self, message: Any) -> None:
         """An ASGI message of the application. Raises RuntimeError for one that is not proper."""
-        if not self.disconnected and not self.flow.write_paused:
-            if not self.response_started:
-                if message["type"] == "http.response.start" and self._begin(message):
-                    return
-            elif self._head:
-                head, self._head = self._head, b""
-                if self._is_whole(message):
-                    self._finish(head, message.get("body", b""))
-                    return
+        head, self._head = self._head, b""
+        if self.disconnected or self.flow.write_paused:
+            if head:
                 self.transport.write(head)
-        elif self._head:
-            head, self._head = self._head, b""
+        elif head:
+            body = message.get("body", b"")
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                if self.scope["method"] == "HEAD":
+                    body = b""
+                elif len(body) != self.expected_content_length:
+                    self.transport.write(head)
+                    return await super().send(message)  # raises
+                return self._finish(head, body)
             self.transport.write(head)
-        await super().send(message)
+        elif not self.response_started and message["type"] == "http.response.start" and self._begin(message):
+            return None
+        return await super().send(message)
 
     def _begin(self, message: Any) -> bool:
         """Make the head of a usual answer; False when it is none."""
@@ -77,18 +80,8 @@ class Cycle(RequestResponseCycle):
         self.waiting_for_100_continue = False
         return True
 
-    def _is_whole(self, message: Any) -> bool:
-        body = message.get("body", b"")
-        return (
-            message["type"] == "http.response.body"
-            and not message.get("more_body", False)
-            and (self.scope["method"] == "HEAD" or len(body) == self.expected_content_length)
-        )
-
     def _finish(self, head: bytes, body: bytes) -> None:
-        if self.scope["method"] == "HEAD":
-            self.transport.write(head)
-        elif len(body) <= JOINED_BYTES_MAX:
+        if len(body) <= JOINED_BYTES_MAX:
             self.transport.write(head + body)
         else:
             self.transport.write(head)

@@ -26,6 +26,8 @@ _FEW = 32  # entries of an index that are looked at one by one
 class Reader:
     """Reads of one consistent state. Iterators are lazy: do not write to a table while walking it."""
 
+    __slots__ = ("_cursors", "_databases", "_meta", "_txn")
+
     def __init__(self, txn: lmdb.Transaction, databases: dict[str, Any]) -> None:
         self._txn = txn
         self._databases = databases

@@ -35,6 +35,8 @@ class Snapshot(Reader):
     Never hold it across an await: it keeps old pages from being reused.
     """
 
+    __slots__ = ()
+
     def __enter__(self) -> Self:
         return self
 

@@ -32,8 +32,10 @@ FORMS_MAX = 32
 #: The forms of one view.
 BRIEF, DETAIL, SINGLE = range(3)
 
+_NOTHING = ("", b"")
 _encode = msgspec.json.Encoder().encode
-Form = dict[bytes, bytes]
+#: What is kept, by the servers' keys: a row, or the server's project and the whole answer about it.
+Form = dict[bytes, Any]
 
 
 class Kept:
@@ -60,7 +62,7 @@ class Kept:
                 for key in changed:
                     dropped = form.pop(key, None)
                     if dropped is not None:
-                        self.size -= len(dropped) + ENTRY_BYTES
+                        self.size -= _size(dropped)
         self._number, self._commit = snapshot.shown_number()[0], commit
         return True
 
@@ -73,10 +75,10 @@ class Kept:
             form = self._forms[name] = {}
         return form
 
-    def put(self, form: Form, key: bytes, answer: bytes) -> None:
+    def put(self, form: Form, key: bytes, answer: bytes | tuple[str, bytes]) -> None:
         """Keep an answer that was made of the state that was followed last."""
         form[key] = answer
-        self.size += len(answer) + ENTRY_BYTES
+        self.size += _size(answer)
         if self.size > BYTES_MAX:
             self._halve()
 
@@ -88,15 +90,36 @@ class Kept:
     def _halve(self) -> None:
         for form in self._forms.values():
             for key in list(islice(form, (len(form) + 1) // 2)):
-                self.size -= len(form.pop(key)) + ENTRY_BYTES
+                self.size -= _size(form.pop(key))
 
     def _drop(self, name: tuple[Any, ...]) -> None:
-        form = self._forms.pop(name)
-        self.size -= sum(map(len, form.values())) + ENTRY_BYTES * len(form)
+        self.size -= sum(map(_size, self._forms.pop(name).values()))
 
 
-class ServerAnswers:
-    """The views of servers for one request, encoded: kept ones, or made anew."""
+def _size(answer: bytes | tuple[str, bytes]) -> int:
+    return ENTRY_BYTES + len(answer if isinstance(answer, bytes) else answer[1])
+
+
+def single(request: Request, snapshot: Reader, server_id: str) -> bytes:
+    """The whole body for one server. Raises NotFound when the caller may not see it."""
+    kept, caller = request.kept(Kept), request.caller
+    form: Form = {}
+    usable = kept.follow(snapshot)
+    key = server_id.encode(errors="surrogatepass") + b"\0"
+    if usable:
+        form = kept.form((SINGLE, caller.is_admin, request.version, *request.link_facts))
+    project_id, answer = form.get(key, _NOTHING)
+    if answer and caller.may_see(project_id):
+        return answer
+    server = queries.visible_server(snapshot, caller, server_id)
+    answer = _encode({"server": ServerView(request, snapshot).detail(server, single=True)})
+    if usable:
+        kept.put(form, key, (server.project_id, answer))
+    return answer
+
+
+class ServerRows:
+    """The rows of a list for one request, encoded: kept ones, or made anew."""
 
     def __init__(self, request: Request, snapshot: Reader) -> None:
         self._request = request
@@ -104,22 +127,6 @@ class ServerAnswers:
         self._kept = request.kept(Kept)
         self._usable = self._kept.follow(snapshot)
         self._view: ServerView | None = None
-
-    def single(self, server_id: str) -> bytes:
-        """The whole body for one server. Raises NotFound when the caller may not see it."""
-        form, caller = self._form(SINGLE), self._request.caller
-        key = server_id.encode(errors="surrogatepass") + b"\0"
-        kept = form.get(key)
-        if kept is not None:  # the server's project, a NUL, the answer
-            own = caller.project_id.encode() + b"\0"
-            if kept.startswith(own):
-                return kept[len(own) :]
-            if caller.is_admin:
-                return kept[kept.index(b"\0") + 1 :]
-        server = queries.visible_server(self._snapshot, caller, server_id)
-        answer = _encode({"server": self._fresh().detail(server, single=True)})
-        self._keep(form, key, server.project_id.encode() + b"\0" + answer)
-        return answer
 
     def rows(self, kind: int, keys: Sequence[bytes]) -> list[bytes]:
         """One row for each key, in order."""
@@ -133,19 +140,12 @@ class ServerAnswers:
         return rows  # type: ignore[return-value]  # none is missing now
 
     def _row(self, form: Form, kind: int, key: bytes, server: Server) -> bytes:
-        view = self._fresh()
-        row = _encode(view.detail(server) if kind == DETAIL else view.brief(server))
-        self._keep(form, key, row)
-        return row
-
-    def _keep(self, form: Form, key: bytes, answer: bytes) -> None:
-        if self._usable:
-            self._kept.put(form, key, answer)
-
-    def _fresh(self) -> ServerView:
         if self._view is None:
             self._view = ServerView(self._request, self._snapshot)
-        return self._view
+        row = _encode(self._view.detail(server) if kind == DETAIL else self._view.brief(server))
+        if self._usable:
+            self._kept.put(form, key, row)
+        return row
 
     def _form(self, kind: int) -> Form:
         if not self._usable:

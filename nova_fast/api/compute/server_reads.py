@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from nova_fast.api.compute.face import face
-from nova_fast.api.compute.server_answers import BRIEF, DETAIL, ServerAnswers
+from nova_fast.api.compute.server_answers import BRIEF, DETAIL, ServerRows, single
 from nova_fast.api.compute.server_filters import LIST_QUERY, understand
 from nova_fast.api.framework.paging import clamp_limit, page
 from nova_fast.api.framework.request import Request
@@ -30,7 +30,7 @@ def list_detail(request: Request, snapshot: Reader) -> bytes:
 @face.route("GET", "/servers/{server_id}", errors=(404,), policy="reader")
 def show(request: Request, snapshot: Reader, server_id: str) -> bytes:
     """One server."""
-    return ServerAnswers(request, snapshot).single(server_id)
+    return single(request, snapshot, server_id)
 
 
 def _list(request: Request, snapshot: Reader, kind: int) -> bytes:
@@ -42,7 +42,7 @@ def _list(request: Request, snapshot: Reader, kind: int) -> bytes:
     keys: list[bytes] = []
     if not asked.nothing and limit > 0:
         keys = queries.server_keys(snapshot, asked.where, asked.order, limit, marker)
-    rows = ServerAnswers(request, snapshot).rows(kind, keys)
+    rows = ServerRows(request, snapshot).rows(kind, keys)
     links = page(request, keys, limit, "servers", lambda key: key[:-1].decode())
     end = b"]," + _encode(links)[1:] if links else b"]}"
     # PERF: the ends are put to the first and last row, so that the rows are copied once

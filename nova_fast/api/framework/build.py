@@ -51,7 +51,10 @@ class FaceApp:
             self._app.add_error_handler(kind, self._unrouted)
         for path, methods in _grouped(face.routes).items():
             self._app.add_route(path, self._resource(runtime, authenticator, methods), compile=False)
-        self._prefixes = [(prefix, len(prefix)) for prefix in (face.prefix, face.legacy_prefix) if prefix]
+        self._prefixes = [prefix for prefix in (face.prefix, face.legacy_prefix) if prefix]
+        self._takes_project = face.project_in_path
+        self._usual = face.prefix + "/"
+        self._end = len(face.prefix) + PROJECT_CHARACTERS
 
     def _resource(self, runtime: Runtime, authenticator: Authenticator, methods: dict[str, list[Route]]) -> _Resource:
         resource = _Resource()
@@ -65,7 +68,8 @@ class FaceApp:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """What serves one request; the caller awaits it (PERF: so there is one coroutine less)."""
         path: str = scope["path"]
-        if self._face.project_in_path:
+        # PERF: most paths have the usual prefix, and at the place where a project id could end they go on
+        if self._takes_project and (path[self._end : self._end + 1] in ("", "/") or not path.startswith(self._usual)):
             self._take_project(scope, path)
         served: Awaitable[None] = self._app(scope, receive, send)
         return served
@@ -80,17 +84,15 @@ class FaceApp:
         return None if responder is None else (responder, found[2])
 
     def _take_project(self, scope: Scope, path: str) -> None:
-        for prefix, length in self._prefixes:
-            if path.startswith(prefix) and path[length : length + 1] in ("", "/"):
-                rest = path[length:]
-                # PERF: the pattern is asked only where a project id could end
-                end = rest[PROJECT_CHARACTERS : PROJECT_CHARACTERS + 1]
-                match = _PROJECT.match(rest) if end in ("", "/") and len(rest) >= PROJECT_CHARACTERS else None
+        for prefix in self._prefixes:
+            if path.startswith(prefix) and path[len(prefix) : len(prefix) + 1] in ("", "/"):
+                rest = path[len(prefix) :]
+                match = _PROJECT.match(rest) if len(rest) >= PROJECT_CHARACTERS else None
                 if match is not None:
                     scope["nova_fast.project"] = match[0][1:]
                     rest = rest[match.end() :]
                 elif prefix == self._face.prefix:
-                    return  # PERF: the usual path is as it should be
+                    return
                 if prefix == self._face.legacy_prefix and rest.strip("/"):
                     scope["nova_fast.legacy"] = True
                     prefix = self._face.prefix
@@ -114,7 +116,7 @@ class FaceApp:
         resp.set_headers(headers)
         versions = self._face.microversions
         common_headers(resp, self._face, request_id, versions.minimum if versions is not None else 0)
-        log_access(self._face.name, req.scope, status, 0.0, (request_id, "", "", ""))
+        log_access(self._face.name, req.scope, status, 0.0, (request_id, ""))
 
 
 class Application:
@@ -128,10 +130,10 @@ class Application:
         return self._faces[port]
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
-        if scope["type"] == "lifespan":
+        if scope["type"] != "http":
+            assert scope["type"] == "lifespan", "only HTTP is served here"
             await _lifespan(receive, send)
             return
-        assert scope["type"] == "http", "only HTTP is served here"
         face = self._faces.get(scope["server"][1])
         if face is None or scope["http_version"] not in _HTTP_VERSIONS:
             status = 404 if face is None else 505

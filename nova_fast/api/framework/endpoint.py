@@ -37,34 +37,29 @@ _PARAMETER = re.compile(r"{(\w+)}")
 _TOKEN = b"x-auth-token"
 
 
-class _Entropy:
-    """Random digits, fetched for many ids at once. PERF: one system call for 64 ids; each would cost 0.5 to 1 µs."""
+class _Ids:
+    """Random request ids, made many at once. PERF: one system call for 64; each would cost 0.5 to 1 µs."""
 
-    __slots__ = ("_digits", "_left")
+    __slots__ = ("_ids",)
 
     def __init__(self) -> None:
         self.forget()
         os.register_at_fork(after_in_child=self.forget)  # SAFETY: two processes must not give the same ids
 
     def forget(self) -> None:
-        """Fetch anew before the next id."""
-        self._digits, self._left = "", 0
+        """Make new ones before the next is given."""
+        self._ids: list[str] = []
 
     def take(self) -> str:
-        """32 random hexadecimal digits that nobody else gets."""
-        if not self._left:
-            self._digits, self._left = os.urandom(16 * 64).hex(), 64
-        self._left -= 1
-        return self._digits[32 * self._left : 32 * self._left + 32]
+        """``req-`` and a random UUID, which nobody else gets."""
+        if not self._ids:
+            digits = os.urandom(16 * 64).hex()
+            parts = (digits[at : at + 32] for at in range(0, 32 * 64, 32))
+            self._ids = [f"req-{d[:8]}-{d[8:12]}-4{d[13:16]}-a{d[17:20]}-{d[20:]}" for d in parts]
+        return self._ids.pop()
 
 
-_entropy = _Entropy()
-
-
-def new_request_id() -> str:
-    """``req-`` and a random UUID."""
-    digits = _entropy.take()
-    return f"req-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+new_request_id = _Ids().take
 
 
 def numbered(path: str) -> str:
@@ -76,7 +71,7 @@ def numbered(path: str) -> str:
 class Choice:
     """A route with its decoders made ready."""
 
-    __slots__ = ("bodies", "check", "empty", "handler", "names", "ok", "plain", "queries", "route")
+    __slots__ = ("at_once", "bodies", "check", "empty", "handler", "names", "ok", "plain", "queries", "route")
 
     def __init__(self, route: Route) -> None:
         self.route = route
@@ -93,6 +88,12 @@ class Choice:
         self.empty = route.body is None
         self.plain = self.queries is None and self.empty and not route.stream  # nothing to read but the path
         assert self.empty or route.method not in BODILESS, f"{route.method} {route.path} would have a body"
+        self.at_once = not inspect.iscoroutinefunction(route.handler)
+        if self.at_once:
+            takes = list(inspect.signature(route.handler).parameters)[2:]
+            assert takes == [name for _, name in self.names], (
+                f"{route.method} {route.path}: parameters in another order"
+            )
 
 
 class Endpoint:
@@ -107,7 +108,7 @@ class Endpoint:
         self._repeatable = routes[0].method == "POST" and routes[0].policy != "none"
         self._public = all(route.policy == "none" for route in routes)
         assert self._public or all(route.policy != "none" for route in routes), "a path is public or it is not"
-        at_once = [not inspect.iscoroutinefunction(route.handler) for route in routes]
+        at_once = [choice.at_once for choice in self._choices]
         self._at_once = all(at_once)
         assert self._at_once or not any(at_once), "the routes of a path and method wait, or none does"
         assert not self._at_once or (routes[0].method in BODILESS and not self._public), "only reads are done at once"
@@ -130,7 +131,10 @@ class Endpoint:
             log_fault("%s %s %s failed", request.request_id, request.method, request.scope["path"], error=error)
             write_fault(resp, self._face, request.request_id)
         common_headers(resp, self._face, request.request_id, request.version)
-        self._log(request, resp.status_code, (time.perf_counter() - started) * 1000)
+        ms = (time.perf_counter() - started) * 1000
+        token: Verified | None = getattr(request, "token", None)
+        ids = request.request_id, request.global_request_id
+        log_access(self._face.name, request.scope, resp.status_code, ms, ids, None if token is None else token.grant)
 
     def _answer_at_once(self, request: Request, resp: falcon.asgi.Response, params: dict[str, str]) -> None:
         with self._runtime.store.snapshot() as snapshot:
@@ -139,8 +143,8 @@ class Endpoint:
             _check_policy(choice, request)
             if choice.queries is not None:
                 request.query = choice.queries.at(request.version).read(request.scope["query_string"])
-            named = {name: params[place] for place, name in choice.names}
-            write_answer(resp, choice.handler(request, snapshot, **named), choice.ok.at(request.version))
+            answer = choice.handler(request, snapshot, *params.values())  # in the order of the path
+        write_answer(resp, answer, choice.ok.at(request.version))
 
     async def _answer(
         self, request: Request, req: falcon.asgi.Request, resp: falcon.asgi.Response, params: dict[str, str]
@@ -164,12 +168,6 @@ class Endpoint:
         else:
             answer = await choice.handler(request, **named)
         write_answer(resp, answer, choice.ok.at(request.version))
-
-    def _log(self, request: Request, status: int, ms: float) -> None:
-        verified: Verified | None = getattr(request, "token", None)
-        user_id, project_id = (verified.grant.user_id, verified.grant.project_id) if verified is not None else ("", "")
-        who = (request.request_id, request.global_request_id, user_id, project_id)
-        log_access(self._face.name, request.scope, status, ms, who)
 
     # ------------------------------------------------------------------ steps
     def _negotiate(self, request: Request) -> int:
@@ -312,7 +310,10 @@ def write_problem(resp: falcon.asgi.Response, status: int, body: Any) -> None:
 def common_headers(resp: falcon.asgi.Response, face: Face, request_id: str, version: int) -> None:
     """What every answer of a face carries: request ids, microversion, Vary."""
     headers = resp._headers  # PERF: set_headers() would check again what is in lower case and no cookie; 0.2 µs each
-    headers.update(face.version_headers(None if version == NO_VERSION else version))
+    said = face.said.get(version)
+    if said is None:
+        said = face.said[version] = face.version_headers(None if version == NO_VERSION else version)
+    headers.update(said)
     headers["x-openstack-request-id"] = request_id
     if face.name == "compute":
         headers["x-compute-request-id"] = request_id

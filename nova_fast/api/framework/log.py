@@ -11,7 +11,7 @@ import asyncio
 import atexit
 import logging
 import time
-from typing import Any, TextIO
+from typing import Any, Protocol, TextIO
 
 _access = logging.getLogger("nova_fast.api.access")
 _faults = logging.getLogger("nova_fast.api")
@@ -85,15 +85,23 @@ access_log = AccessLog()
 _FORM = "face=%s request=%s method=%s path=%s status=%s ms=%.1f user=%s project=%s global=%s"
 
 
-def log_access(face: str, scope: dict[str, Any], status: int, ms: float, who: tuple[str, str, str, str]) -> None:
-    """Write the line; ``who`` is request id, global request id, user id, project id. The path stays percent-encoded."""
+class Who(Protocol):
+    """Who asked."""
+
+    @property
+    def user_id(self) -> str: ...
+    @property
+    def project_id(self) -> str: ...
+
+
+def log_access(
+    face: str, scope: dict[str, Any], status: int, ms: float, ids: tuple[str, str], who: Who | None = None
+) -> None:
+    """Write the line; ``ids`` are request id and global request id. The path stays percent-encoded."""
     if _access.isEnabledFor(logging.INFO):
-        request_id, global_id, user_id, project_id = who
+        user_id, project_id = ("-", "-") if who is None else (who.user_id or "-", who.project_id or "-")
         path = str(scope["raw_path"], "latin-1")
-        access_log.add(
-            _FORM, face, request_id, scope["method"], path, status, ms, user_id or "-", project_id or "-",
-            global_id or "-",
-        )  # fmt: skip
+        access_log.add(_FORM, face, ids[0], scope["method"], path, status, ms, user_id, project_id, ids[1] or "-")
 
 
 def log_fault(text: str, *arguments: object, error: BaseException | None = None) -> None:

@@ -98,6 +98,7 @@ class Face:
         self.project_in_path = project_in_path
         self.head = head
         self.routes: list[Route] = []
+        self.said: dict[int, dict[str, str]] = {}  # version → headers of answers, made once
 
     def route(
         self,
