@@ -6,18 +6,22 @@ nothing, or a header that never ends, would keep memory and file descriptors for
 A body that is still arriving when its request has been answered (too large, not allowed) is read and thrown away for a
 while: closing at once would reset the connection, and the client would never read the answer (RFC 9112, 9.6).
 
-PERF: a connection has one timer, which is moved when it rings and not with every request, and the head of an answer is
-checked and written as one piece, together with a short body; see ``http_answer``.
+PERF: a connection has one timer, which is moved when it rings and not with every request; the head of an answer is
+checked and written as one piece, together with a short body (``http_answer``); and a request that the application
+answers without waiting for anything is answered where it is read, without a task and a turn of the loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import enum
+import functools
 import logging
 import math
 import urllib.parse
 from asyncio import TimerHandle
+from collections.abc import Coroutine, Generator
+from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -30,6 +34,8 @@ log = logging.getLogger(__name__)
 HEADER_TIMEOUT_S = 20.0
 #: Of a request line and headers; what arrives in one read (256 KiB) is parsed before it is counted.
 HEADER_BYTES_MAX = 64 << 10
+#: The first byte of a body must come after this time; what follows is watched by who reads it.
+BODY_TIMEOUT_S = 30.0
 #: For the rest of a body that nobody will read.
 DISCARD_TIMEOUT_S = 30.0
 #: Of one worker; well below the file descriptors that a process may open.
@@ -42,7 +48,38 @@ class Wait(enum.Enum):
     NOTHING = 0
     REQUEST = 1  # the first byte of the next one
     HEADER = 2  # its end
-    BODY = 3  # the end of one that nobody will read
+    BODY = 3  # its first byte
+    REST = 4  # the end of one that nobody will read
+
+
+def _never(scope: Any) -> bool:
+    """What an application answers without waiting, when it does not say."""
+    return False
+
+
+class _Rest:
+    """A coroutine that has begun already, from what it awaits on."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
+        self._coroutine = coroutine
+        self._awaited = awaited
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        while True:
+            try:
+                value = yield self._awaited
+            except BaseException as error:  # noqa: BLE001 - it is for the coroutine
+                step = functools.partial(self._coroutine.throw, error)
+            else:
+                step = functools.partial(self._coroutine.send, value)
+            try:
+                self._awaited = step()
+            except StopIteration:
+                return
+
+
+async def _rest(coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
+    await _Rest(coroutine, awaited)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -55,10 +92,14 @@ class BoundedProtocol(HttpToolsProtocol):
     _in_header = True
     _message_ended = False  # in this read
     _header_bytes = 0
+    _body_begun = False
     _unanswered = 0  # requests, more than one when they are pipelined
+    _at_once: Cycle | None = None  # to be answered as soon as it is here as a whole
+    _may_be_at_once = False  # only the first request of a read: the other connections have their turn
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._answers_at_once = getattr(self.app, "answers_at_once", _never)
         if len(self.connections) > CONNECTIONS_MAX:
             log.warning("more than %d connections: one was refused", CONNECTIONS_MAX)
             transport.abort()
@@ -75,6 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._waits is Wait.REQUEST:
             self._waits = Wait.NOTHING
         self._message_ended = False
+        self._may_be_at_once = not self._unanswered
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -82,8 +124,15 @@ class BoundedProtocol(HttpToolsProtocol):
         except httptools.HttpParserError:
             log.info("a client sent what is no HTTP")
             self.send_400_response("Invalid HTTP request received.")
+        if self._at_once is not None:  # it has a body that is still to come, and which nobody will read
+            cycle, self._at_once = self._at_once, None
+            self._start_asgi_task(cycle, self.app)
         # PERF: a request that arrives whole ends here.
-        if self._message_ended or not self._in_header or self.transport.is_closing():
+        if self._message_ended or self.transport.is_closing():
+            return
+        if not self._in_header:
+            if self._unanswered and not self._body_begun and self._waits is Wait.NOTHING:
+                self._wait(Wait.BODY, BODY_TIMEOUT_S)
             return
         self._header_bytes += len(data)
         if self._header_bytes > HEADER_BYTES_MAX:
@@ -98,7 +147,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin with a request: what uvicorn's own does, but for upgrades, which are never taken here."""
-        self._in_header = False
+        self._in_header = self._body_begun = False
         self._header_bytes = 0
         self._unanswered += 1
         self._waits = Wait.NOTHING
@@ -133,11 +182,22 @@ class BoundedProtocol(HttpToolsProtocol):
             keep_alive=http_version != "1.0" and parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
+        if self.transport.is_closing():
+            return
         if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, self.app)
+            if self._may_be_at_once and not self.flow.write_paused and self._answers_at_once(self.scope):
+                self._may_be_at_once, self._at_once = False, self.cycle
+            else:
+                self._start_asgi_task(self.cycle, self.app)
         else:  # pipelined: it waits for its turn
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_body(self, body: bytes) -> None:
+        self._body_begun = True
+        if self._waits is Wait.BODY:
+            self._waits = Wait.NOTHING
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
@@ -146,6 +206,19 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle.message_event.set()
         self._in_header = self._message_ended = True
         self._waits = Wait.NOTHING
+        if self._at_once is not None:
+            at_once, self._at_once = self._at_once, None
+            self._answer_at_once(at_once)
+
+    def _answer_at_once(self, cycle: Cycle) -> None:
+        answer = cycle.run_asgi(self.app)
+        try:
+            awaited = answer.send(None)
+        except StopIteration:
+            return
+        task = self.loop.create_task(_rest(answer, awaited))  # it waits all the same
+        task.add_done_callback(self.tasks.discard)
+        self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for it."""
@@ -158,7 +231,7 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         elif not self._in_header and not self._unanswered:
-            self._wait(Wait.BODY, DISCARD_TIMEOUT_S)
+            self._wait(Wait.REST, DISCARD_TIMEOUT_S)
         elif self._waits is Wait.NOTHING:
             self._wait(Wait.REQUEST, self.timeout_keep_alive)
 
@@ -182,6 +255,9 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.loop.time() < self._due:
             self._set_timer()
         elif self._waits is Wait.HEADER:
+            self._refuse(b"408 Request Timeout")
+        elif self._waits is Wait.BODY and self._unanswered == 1 and not self.cycle.response_started:
+            self._unanswered = 0  # nobody answers it any more
             self._refuse(b"408 Request Timeout")
         else:
             self.transport.close()

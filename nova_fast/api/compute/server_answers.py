@@ -108,7 +108,8 @@ def single(request: Request, snapshot: Reader, server_id: str) -> bytes:
     key = server_id.encode(errors="surrogatepass") + b"\0"
     if usable:
         form = kept.form((SINGLE, caller.is_admin, request.version, *request.link_facts))
-    project_id, answer = form.get(key, _NOTHING)
+    kept_of: tuple[str, bytes] = form.get(key, _NOTHING)
+    project_id, answer = kept_of
     if answer and caller.may_see(project_id):
         return answer
     server = queries.visible_server(snapshot, caller, server_id)

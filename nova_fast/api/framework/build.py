@@ -45,6 +45,7 @@ class FaceApp:
 
     def __init__(self, runtime: Runtime, authenticator: Authenticator, face: Face) -> None:
         self._face = face
+        self._at_once: set[Endpoint] = set()
         self._app: Any = falcon.asgi.App()
         self._app.req_options.strip_url_path_trailing_slash = True
         for kind in (falcon.HTTPError, Exception):
@@ -60,6 +61,8 @@ class FaceApp:
         resource = _Resource()
         for method, routes in methods.items():
             endpoint = Endpoint(runtime, authenticator, self._face, routes)
+            if endpoint.at_once:
+                self._at_once.add(endpoint)
             setattr(resource, f"on_{method.lower()}", endpoint.respond)
             if method == "GET" and self._face.head and "HEAD" not in methods:
                 resource.on_head = endpoint.respond  # type: ignore[attr-defined]
@@ -82,6 +85,12 @@ class FaceApp:
         found = self._app._router.find(path[:-1] if path.endswith("/") and len(path) > 1 else path)
         responder = getattr(found[0], f"on_{scope['method'].lower()}", None) if found is not None else None
         return None if responder is None else (responder, found[2])
+
+    def answers_at_once(self, scope: Scope) -> bool:
+        """Whether a request's path leads to a route that waits for nothing."""
+        found = self._app._router.find(scope["path"])
+        responder = None if found is None else found[1].get(scope["method"])
+        return responder is not None and getattr(responder, "__self__", None) in self._at_once
 
     def _take_project(self, scope: Scope, path: str) -> None:
         for prefix in self._prefixes:
@@ -128,6 +137,14 @@ class Application:
     def face(self, port: int) -> FaceApp:
         """The face that answers on a port."""
         return self._faces[port]
+
+    def answers_at_once(self, scope: Scope) -> bool:
+        """Whether a request will be answered without waiting for anything: then no task is needed for it.
+
+        For the HTTP server; it may say no where yes would be right (an older prefix, a project in the path).
+        """
+        face = self._faces.get(scope["server"][1])
+        return face is not None and scope["method"] in BODILESS and face.answers_at_once(scope)
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         if scope["type"] != "http":

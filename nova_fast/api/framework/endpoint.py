@@ -109,9 +109,9 @@ class Endpoint:
         self._public = all(route.policy == "none" for route in routes)
         assert self._public or all(route.policy != "none" for route in routes), "a path is public or it is not"
         at_once = [choice.at_once for choice in self._choices]
-        self._at_once = all(at_once)
-        assert self._at_once or not any(at_once), "the routes of a path and method wait, or none does"
-        assert not self._at_once or (routes[0].method in BODILESS and not self._public), "only reads are done at once"
+        self.at_once = all(at_once)
+        assert self.at_once or not any(at_once), "the routes of a path and method wait, or none does"
+        assert not self.at_once or (routes[0].method in BODILESS and not self._public), "only reads are done at once"
         only = self._choices[0]
         bounded = only.route.since != FIRST_VERSION or only.route.until < 1 << 31
         self._only = only if len(self._choices) == 1 and not self._actions and not bounded else None
@@ -121,7 +121,7 @@ class Endpoint:
         started = time.perf_counter()
         request = Request(self._runtime, req.scope, req._asgi_headers, new_request_id())
         try:
-            if self._at_once:
+            if self.at_once:
                 self._answer_at_once(request, resp, params)
             else:
                 await self._answer(request, req, resp, params)
