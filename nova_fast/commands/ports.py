@@ -18,7 +18,7 @@ from nova_fast.commands.security_groups import groups_by_name
 from nova_fast.model.commands.ports import AddressRequest
 from nova_fast.model.commands.servers import RequestedNic
 from nova_fast.model.errors import BadRequest, Conflict, NotFound
-from nova_fast.model.networks import Network, Port
+from nova_fast.model.networks import Network, Port, Subnet
 from nova_fast.model.servers import Server
 from nova_fast.queries.networks import subnets_of
 from nova_fast.queries.ports import server_ports
@@ -38,7 +38,7 @@ def create_server_ports(
     ``SecurityGroupNotFound``), BadRequest (``NetworkRequiresSubnet``, ``InvalidIpForNetwork``), Conflict
     (``IpAddressInUse``, ``IpAddressGenerationFailure``, ``NoUniqueMatch``), OverQuota.
     """
-    network = _bootable_network(tx, nic.network_id)
+    network, subnets = _bootable_network(tx, nic.network_id)
     project_id, count = servers[0].project_id, len(servers)
     take(tx, project_id, ports=count)
     macs = new_macs(tx, network.id, count)
@@ -46,7 +46,7 @@ def create_server_ports(
         assert count == 1, "one address for several ports"
         addresses = [wished_addresses(tx, network, (AddressRequest(ip_address=nic.fixed_ip),), macs[0])]
     else:
-        addresses = any_addresses(tx, network, macs)
+        addresses = any_addresses(tx, network, subnets, macs)
     secured = network.port_security_enabled
     groups = groups_by_name(tx, project_id, security_groups) if secured else ()
     ports = [
@@ -162,14 +162,15 @@ def remove_port(tx: Transaction, port: Port) -> None:
     mark_port_dirty(tx, port)
 
 
-def _bootable_network(tx: Transaction, network_id: str) -> Network:
+def _bootable_network(tx: Transaction, network_id: str) -> tuple[Network, list[Subnet]]:
     network = tx.get(tables.NETWORKS, network_id)
     if network is None:
         raise NotFound(f"Network {network_id} could not be found.", code="NetworkNotFound")
-    if not subnets_of(tx, network.id):
+    subnets = subnets_of(tx, network.id)
+    if not subnets:
         raise BadRequest(
             f"Network {network.id} requires a subnet in order to boot instances on.",
             code="NetworkRequiresSubnet",
             hint="Create a subnet on it first.",
         )
-    return network
+    return network, subnets

@@ -31,7 +31,7 @@ from nova_fast.model.errors import BadRequest, Conflict
 from nova_fast.model.identity import Caller
 from nova_fast.model.networks import AddressPair, Network, Port
 from nova_fast.model.tasks import Done
-from nova_fast.queries.networks import need_network, need_port
+from nova_fast.queries.networks import need_network, need_port, subnets_of
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
@@ -82,7 +82,7 @@ def _create(tx: Transaction, caller: Caller, new: NewPort) -> Port:
     take(tx, project_id, ports=1)
     secured = network.port_security_enabled if new.port_security_enabled is UNSET else new.port_security_enabled
     if new.fixed_ips is UNSET:
-        (addresses,) = any_addresses(tx, network, [mac])
+        (addresses,) = any_addresses(tx, network, subnets_of(tx, network.id), [mac])
     else:
         addresses = wished_addresses(tx, network, new.fixed_ips, mac)
     port = Port(

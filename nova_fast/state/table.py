@@ -22,20 +22,36 @@ Key = tuple[str | int, ...]
 _INT_BYTES = 8
 _BIAS = 1 << 63
 KEY_BYTES_MAX = 511  # LMDB's limit
+_LARGE = "a number of more than 64 bits in a key"
 _NUL = "a NUL character in a key"  # it would end the part too early: ("a\0b",) must not be ("a", "b")
 
 
 def encode_key(parts: Key) -> bytes:
     """Ordered bytes of a key. Raises ValueError for a key that LMDB could not hold, or that could mean another."""
-    for part in parts:
-        if not isinstance(part, str):
-            out = b"".join([_encode_text(p) if isinstance(p, str) else _encode_number(p) for p in parts])
-            break
-    else:  # PERF: most keys are text, and one join and one encode are a fifth of the above
-        out = ("\0".join(parts) + "\0").encode()  # type: ignore[arg-type]
-        if out.count(0) != len(parts):
-            raise ValueError(_NUL if parts else "a key of 0 bytes")
-    if len(out) > KEY_BYTES_MAX:
+    try:
+        last = parts[-1]
+        if type(last) is int:
+            end, texts = (last + _BIAS).to_bytes(_INT_BYTES, "big"), parts[:-1]
+            if not texts:
+                return end
+        else:
+            end, texts = b"", parts
+        # PERF: nearly all keys are text, perhaps with a number behind it: 0.3 to 0.6 us, part by part 0.6 to 1.5
+        out = ("\0".join(texts) + "\0").encode()  # type: ignore[arg-type]
+    except (TypeError, IndexError):
+        return _encode_parts(parts)
+    except OverflowError:
+        raise ValueError(_LARGE) from None
+    if out.count(0) != len(texts):
+        raise ValueError(_NUL)
+    if len(out) + len(end) > KEY_BYTES_MAX:
+        raise ValueError(f"a key of {len(out) + len(end)} bytes")
+    return out + end
+
+
+def _encode_parts(parts: Key) -> bytes:
+    out = b"".join([_encode_text(part) if isinstance(part, str) else _encode_number(part) for part in parts])
+    if not 0 < len(out) <= KEY_BYTES_MAX:
         raise ValueError(f"a key of {len(out)} bytes")
     return out
 
@@ -48,7 +64,7 @@ def _encode_text(part: str) -> bytes:
 
 def _encode_number(part: int) -> bytes:
     if not -_BIAS <= part < _BIAS:
-        raise ValueError("a number of more than 64 bits in a key")
+        raise ValueError(_LARGE)
     return (part + _BIAS).to_bytes(_INT_BYTES, "big")
 
 

@@ -87,9 +87,18 @@ def _command(request: Request, body: CreateServerBody, fields: ServerFields) -> 
 def _new_password(request: Request) -> str:
     password = request.remembered()
     if password is None:
-        password = "".join(secrets.choice(_PASSWORD_CHARACTERS) for _ in range(_PASSWORD_LENGTH))
+        password = _random_password()
         request.remember(password)
     return password
+
+
+def _random_password() -> str:
+    """PERF: one call to the system and not twelve. 128 bits for 72: no character is more likely by more than 2^-56."""
+    left, characters = int.from_bytes(secrets.token_bytes(16)), ""
+    for _ in range(_PASSWORD_LENGTH):
+        left, place = divmod(left, len(_PASSWORD_CHARACTERS))
+        characters += _PASSWORD_CHARACTERS[place]
+    return characters
 
 
 def _tags(tags: Any) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nova_fast.commands import create_servers as module
-from nova_fast.commands.addresses import _Usable, any_addresses, new_macs, usable_in
+from nova_fast.commands.addresses import _Numbers, any_addresses, new_macs, usable_in
 from nova_fast.commands.registry import run
 from nova_fast.model.commands.networks import CreateSubnets, NewSubnet
 from nova_fast.model.commands.ports import AddressRequest, CreatePorts, NewPort
@@ -159,7 +159,7 @@ def test_macs_are_all_different(cloud: Cloud) -> None:
 def test_a_network_without_subnets_gives_no_address(cloud: Cloud) -> None:
     network = cloud.store.read(lambda r: r.get(tables.NETWORKS, cloud.network_id))
     bare = msgspec.structs.replace(network, id="bare")
-    assert cloud.store.run(lambda tx: any_addresses(tx, bare, ["m", "n"])) == [(), ()]
+    assert cloud.store.run(lambda tx: any_addresses(tx, bare, [], ["m", "n"])) == [(), ()]
 
 
 @settings(max_examples=50, deadline=None)
@@ -174,10 +174,10 @@ def test_numbers_are_usable_as_addresses_are(prefix: int, gateway: int, metadata
             id="s", network_id="n", project_id="p", name="", ip_version=version, cidr=cidr, created_at_us=1,
             updated_at_us=1, gateway_ip=str(kind(first + gateway)), pools=(AddressPool(start=base, end=base),),
         )  # fmt: skip
-        usable = _Usable(subnet)
+        numbers = _Numbers(subnet.cidr, subnet.gateway_ip, subnet.pools)
         for number in range(first - 2, first + 18):
             address = kind(number)
-            assert usable(number) == (usable_in(subnet, address) and str(address) != subnet.gateway_ip)
+            assert numbers.usable(number) == (usable_in(subnet, address) and str(address) != subnet.gateway_ip)
 
 
 _LIMITS = st.one_of(st.just(UNLIMITED), st.integers(0, 40))

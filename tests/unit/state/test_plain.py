@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nova_fast.model.events import HostRemoved
@@ -16,7 +16,7 @@ from nova_fast.model.flavors import Flavor
 from nova_fast.model.identity import Project
 from nova_fast.model.networks import FixedIp, Port
 from nova_fast.state import schema as tables
-from nova_fast.state.table import Table
+from nova_fast.state.table import Key, Table, _encode_parts, encode_key
 from nova_fast.state.testing import MemoryStore, memory_store
 from nova_fast.state.transaction import DuplicateKey, Transaction
 from tests.lengths import repeats
@@ -190,3 +190,23 @@ def test_timed_uuids_are_of_version_7_and_in_the_order_of_time(drawn: list[bytes
             int.from_bytes(raw, "big") & (1 << 62) - 1 for raw in drawn
         }
     assert first[-1] < second[0] or first[0][:18] == second[0][:18]
+
+
+_ODD_PARTS = st.one_of(
+    st.text(max_size=3), st.text(alphabet="\0a\ud800", max_size=2), st.just("x" * 255), st.just("x" * 503),
+    st.integers(), st.sampled_from((-(2**63), 2**63 - 1, -(2**63) - 1, 2**63)), st.booleans(),
+)  # fmt: skip
+
+
+@settings(max_examples=repeats(300, 10_000))
+@given(st.lists(_ODD_PARTS, max_size=4).map(tuple))
+@example(("a\0b", 1))
+@example((1, "a"))
+def test_a_key_is_its_parts_one_after_the_other(parts: Key) -> None:
+    try:
+        wanted = _encode_parts(parts)
+    except ValueError:
+        with pytest.raises(ValueError):
+            encode_key(parts)
+    else:
+        assert encode_key(parts) == wanted
