@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
-from nova_fast.hub.contracts import Contracts, decoder_of
+from nova_fast.hub.contracts import ENCODER, HUB_TO_PEER_REPLIES, PEER_TO_HUB, SDK, Contracts, decoder_of
 from nova_fast.hub.peer import Peer
 from nova_fast.hub.server import HubServer
 from nova_fast.model.base import Message
+from nova_fast.model.commands import COMMANDS
 from nova_fast.model.commands.hosts import RemoveHost
 from nova_fast.model.errors import BadRequest, Failure, Forbidden
 from nova_fast.model.identity import Caller
@@ -75,3 +77,13 @@ def test_the_event_stream_is_not_for_them() -> None:
             await shop.close()
 
     run(test)
+
+
+def test_a_client_of_the_sdk_can_say_nothing_that_a_daemon_or_a_face_says() -> None:
+    assert not any(SDK.admits(name) for name in ("scheduler", "api.0", "cli.1", "compute@h", "client", "clients.1"))
+    assert not SDK.shows_events("client.1")
+    decode = SDK.hub_reads("client.1").decode
+    foreign = {*PEER_TO_HUB, *HUB_TO_PEER_REPLIES, *COMMANDS}
+    for kind in foreign:
+        with pytest.raises(msgspec.ValidationError, match="Invalid value"):
+            decode(ENCODER.encode({"type": kind.__name__}))
