@@ -220,6 +220,12 @@ class HubServer:
         link = self._links.get(peer)
         return link is not None and link.outbox.stuck
 
+    def forget(self, peer: str) -> None:
+        """Keep nothing of a peer that has left, unless something of it is under way."""
+        link = self._links.get(peer)
+        if link is not None and link.route is None and link.idle:
+            del self._links[peer]
+
     def key_of(self, peer: str) -> bytes:
         """The public key behind a peer's connection; empty over ipc, and for one that is not there."""
         link = self._links.get(peer)

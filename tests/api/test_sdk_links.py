@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from nova_fast.client import Client, Settings
+from nova_fast.config import SdkConfig
 from nova_fast.model.errors import Unavailable
 from tests.api.sdk_world import OpenDoor, new
 from tests.api.server_world import World
@@ -102,3 +104,21 @@ def test_calls_of_a_client_that_is_closed_fail(world: World, doors: list[OpenDoo
     waiting.join(10)
     assert len(failed) == 1 and not waiting.is_alive()
     client.close()
+
+
+def test_many_come_and_go_though_few_may_be_there_at_once(world: World, cloud: Cloud) -> None:
+    config = msgspec.structs.replace(cloud.config, sdk=SdkConfig(clients_max=3))
+    door = OpenDoor(cloud, 7, config)
+    try:
+        began_s = time.monotonic()
+        for _ in range(12):
+            with door.client(world.member, connect_timeout_s=20) as client:
+                client.flavors.get("1")
+        assert time.monotonic() - began_s < 15
+        inside = [door.client(world.member, connect_timeout_s=20) for _ in range(3)]
+        with pytest.raises(Unavailable):
+            door.client(world.member, connect_timeout_s=1)
+        for client in inside:
+            client.close()
+    finally:
+        door.close()

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+import uvloop
 
 from nova_fast.client import Client, Gap, HostEvent, HostGone, ServerEvent
+from nova_fast.client.line import Line
 from nova_fast.client.watching import events_of
 from nova_fast.commands.hosts import record_host_report
 from nova_fast.conductor.trim import trim
@@ -20,7 +22,7 @@ from nova_fast.identity.tokens import unseal
 from nova_fast.model.commands.hosts import RemoveHost
 from nova_fast.model.commands.identity import RevokeToken
 from nova_fast.model.errors import Conflict, Forbidden, Unauthorized, Unavailable
-from nova_fast.model.sdk import EVENTS_VERSION, Seen
+from nova_fast.model.sdk import EVENTS_VERSION, Seen, Watch
 from nova_fast.model.tasks import HostReport
 from nova_fast.queries.identity import TOKEN_KEY, secret
 from tests.api.sdk_world import OpenDoor, new
@@ -196,6 +198,21 @@ def test_too_many_watches_of_one_client(world: World, member: Client) -> None:
     for thread in threads:
         thread.join()
     assert member.watch(since=place).next(0) is None
+
+
+@pytest.mark.parametrize("odd", [{"wait_s": float("nan")}, {"wait_s": -1.0}, {"limit": -5}, {"limit": 1 << 60}])
+def test_odd_wishes_are_understood(world: World, door: OpenDoor, odd: dict[str, Any]) -> None:
+    async def run() -> Any:
+        line = Line(door.settings(world.member))
+        await line.open()
+        try:
+            return await line.call(Watch(after=0, token=world.member.token, **odd), 10)
+        finally:
+            await line.close()
+
+    world.create()
+    seen = uvloop.run(run())
+    assert isinstance(seen, Seen) and seen.events
 
 
 def test_an_event_of_a_newer_release_is_passed_over() -> None:

@@ -44,7 +44,7 @@ def limits(config: Config) -> Limits:
         message_bytes_max=MESSAGE_BYTES_MAX,
         pipe_frames=PIPE_FRAMES,
         peers_max=config.sdk.clients_max,
-        forget_after_s=60.0,
+        forget_after_s=5.0,
     )
 
 
@@ -68,6 +68,7 @@ class Door:
         self._timer: asyncio.TimerHandle | None = None
         self._hub.handle_batch((Asks,), self._ask_all)
         self._hub.handle(Watch, self._watch)
+        self._hub.on_peer_down = self._hub.forget  # each client has a name of its own, and it does not come back
 
     @property
     def address(self) -> str:

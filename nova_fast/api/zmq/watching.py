@@ -45,7 +45,9 @@ class Watching:
         self._journal.close()
 
     async def _wait(self, message: Watch, token: bytes) -> Seen:
-        end_s = self._loop.time() + min(max(message.wait_s, 0.0), WATCH_WAIT_S_MAX)
+        # SAFETY: said by the client, so it may be no number at all, which is not above 0
+        wait_s = min(message.wait_s, WATCH_WAIT_S_MAX) if message.wait_s > 0 else 0.0
+        end_s = self._loop.time() + wait_s
         after = message.after
         while True:
             with self._store.snapshot() as snapshot:
