@@ -3,7 +3,7 @@
 * Reads, pipelined: ``get_many`` of 500 servers, four calls at once, each answer decoded into a typed server; and single
   ``get`` calls, 256 at once. In turns with REST over 32 connections, so that the two can be compared.
 * 10,000 servers in one call; changes one by one, 64 at once.
-* The mixes of ``bench/bench_api.py`` in the same open loop, up to their knee.
+* The mixes of ``bench/mixes.py`` in the same open loop, up to their knee.
 
     python -m bench sdk
 """
@@ -15,22 +15,16 @@ import time
 from statistics import median
 from typing import Any
 
-import msgspec
-
-from bench import closed_loop, open_loop
-from bench.arrivals import POISSON
-from bench.bench_api import MIXES
-from bench.bench_api import job as job_of
-from bench.bench_api import report_run as report_open
+from bench import closed_loop
+from bench.bench_api import STEP_S
 from bench.cloud import Cloud, running_cloud
 from bench.journeys import request_bytes
-from bench.knee import ramp
+from bench.mixes import MIXES, Way, measure_mix
 from bench.results import not_measured, report
 from bench.targets import promised
 
 ROUNDS = 5
 SERVERS = 500
-MODULE = "bench.sdk_load"
 
 
 def main(*, quick: bool = False) -> None:
@@ -46,8 +40,9 @@ def main(*, quick: bool = False) -> None:
         measure_reads(cloud, 0.5 if quick else 10.0, 1 if quick else ROUNDS)
         measure_changes(cloud, create, 0.5 if quick else 5.0, quick=quick)
         if not quick:
+            door = {"file": str(cloud.folder / "var" / "sdk.json")}
             for mix in MIXES:
-                measure_mix(cloud, create, mix.name, mix.first_rate, mix.p99_ms_max)
+                measure_mix(cloud, create, mix, STEP_S, Way("bench.sdk_load", "sdk_open_loop", door))
 
 
 def measure_reads(cloud: Cloud, seconds: float, rounds: int) -> None:
@@ -87,30 +82,6 @@ def measure_changes(cloud: Cloud, create: dict[str, Any], seconds: float, *, qui
     report(f"sdk_bulk_create_accepted_{count}", count / bulk.seconds, "servers/s", None)
     cloud.wait_idle()
     report(f"sdk_bulk_boots_{count}", count / (time.perf_counter() - begin), "1/s", None)
-
-
-def measure_mix(cloud: Cloud, create: dict[str, Any], mix: str, first_rate: float, p99_ms_max: float) -> None:
-    """The knee of a mix, and its percentiles at half of it."""
-
-    def load(rate: float) -> open_loop.Run:
-        found = open_loop.run(_settings(cloud, job_of(cloud, create, mix, rate, 4.0)), MODULE)
-        cloud.wait_idle()
-        return found
-
-    knee = ramp(load, first_rate, p99_ms_max)
-    print(f"the ramp of {mix} by SDK ended: {knee.why}")
-    if knee.run is None:
-        not_measured(f"sdk_open_loop_{mix}", knee.why)
-        return
-    report(f"sdk_open_loop_{mix}_knee{'_of_generator' if knee.by_generator else ''}", knee.rate, "1/s", None)
-    half = msgspec.structs.replace(job_of(cloud, create, mix, knee.rate / 2, 8.0), arrivals=POISSON)
-    report_open(f"sdk_open_loop_{mix}_half_load", open_loop.run(_settings(cloud, half), MODULE))
-    cloud.wait_idle()
-
-
-def _settings(cloud: Cloud, job: open_loop.Job) -> open_loop.Job:
-    """The job with the way to the SDK's door in place of HTTP headers."""
-    return msgspec.structs.replace(job, headers={"file": str(cloud.folder / "var" / "sdk.json")})
 
 
 def _closed(

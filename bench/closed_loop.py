@@ -32,6 +32,7 @@ class Job(msgspec.Struct, frozen=True):
     seconds: float
     requests: list[bytes]
     once: bool = False
+    host: str = "127.0.0.1"
 
 
 class Run(msgspec.Struct, frozen=True):
@@ -52,12 +53,14 @@ class Run(msgspec.Struct, frozen=True):
         return Latencies.decode(self.latencies)
 
 
-def run(port: int, connections: int, seconds: float, requests: list[bytes], *, once: bool = False) -> Run:
+def run(
+    port: int, connections: int, seconds: float, requests: list[bytes], *, once: bool = False, host: str = "127.0.0.1"
+) -> Run:
     """Load a server from a process of its own.
 
     An answer that is no 2xx is an error, and an error ends the benchmark: it would be measured as a fast answer.
     """
-    job = msgspec.json.encode(Job(port, connections, seconds, requests, once))
+    job = msgspec.json.encode(Job(port, connections, seconds, requests, once, host))
     done = subprocess.run(
         [sys.executable, "-m", "bench.closed_loop"], input=job, capture_output=True, check=False, cwd=ROOT,
         timeout=seconds + 90,
@@ -151,7 +154,7 @@ class _Load:
         started, cpu_s = time.perf_counter(), time.process_time()
         self._end = started + self._job.seconds
         for _ in range(self._job.connections):
-            await loop.create_connection(lambda: _Client(self), "127.0.0.1", self._job.port)
+            await loop.create_connection(lambda: _Client(self), self._job.host, self._job.port)
         await self._done.wait()
         seconds = time.perf_counter() - started
         cpu_share = (time.process_time() - cpu_s) / seconds

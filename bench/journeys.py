@@ -143,6 +143,7 @@ def _create_or_delete(world: World) -> Journey:
 KINDS: dict[str, Callable[[World], Journey]] = {
     "read": lambda world: One(world.read()),
     "list": lambda world: One(world.ask("GET", "/v2.1/servers/detail?limit=100")),
+    "create": Create,
     "create_delete": _create_or_delete,
     "lifecycle": Lifecycle,
 }
@@ -150,6 +151,7 @@ KINDS: dict[str, Callable[[World], Journey]] = {
 MIXES: dict[str, dict[str, float]] = {
     "read": {"read": 1},
     "list": {"list": 1},
+    "create": {"create": 1},
     "create_delete": {"create_delete": 1},
     "lifecycle": {"lifecycle": 1},
     "mixed": {"read": 0.80, "list": 0.10, "create_delete": 0.09, "lifecycle": 0.01},

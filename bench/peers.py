@@ -8,18 +8,30 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from bench.cloud import free_ports
 from bench.machine import ROOT
 
-FALCON, PROTOCOL = "bench.bare_falcon", "bench.bare_protocol"
+#: A module and its options.
+FALCON, FALCON_ON_UVICORN = ("bench.bare_falcon",), ("bench.bare_falcon", "uvicorn")
+PROTOCOL = ("bench.bare_protocol",)
+
+
+class Server(NamedTuple):
+    """Somebody who is loaded."""
+
+    port: int
+    pid: int
 
 
 @contextlib.contextmanager
-def running(module: str, body: bytes) -> Iterator[int]:
-    """A peer that answers every GET of a server with this JSON; its port."""
+def running(peer: tuple[str, ...], body: bytes) -> Iterator[Server]:
+    """A peer that answers every GET of a server with this JSON."""
     [port] = free_ports(1)
-    process = subprocess.Popen([sys.executable, "-m", module, str(port)], cwd=ROOT, stdin=subprocess.PIPE)
+    module, *options = peer
+    command = [sys.executable, "-m", module, str(port), *options]
+    process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE)
     try:
         assert process.stdin is not None
         process.stdin.write(body)
@@ -30,7 +42,7 @@ def running(module: str, body: bytes) -> Iterator[int]:
                 break
             assert time.monotonic() < end and process.poll() is None, f"{module} did not start"
             time.sleep(0.05)
-        yield port
+        yield Server(port, process.pid)
     finally:
         process.kill()
         process.wait()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import importlib
+import json
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,9 +12,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bench import history, results, wrk
+from bench import closed_loop, history, results, wrk
 from bench.__main__ import LARGE, NAMES, QUICK_NAMES
+from bench.journeys import request_bytes
 from bench.machine import ROOT, cpu_s, pss_mib, sync_ms, this_machine
+from bench.peers import FALCON, FALCON_ON_UVICORN, PROTOCOL, running
 from bench.plot import Panel, write_panels
 from bench.results import MEASURES, report
 from bench.targets import TARGETS, promised, unmeasured
@@ -126,3 +130,23 @@ def test_the_document_names_every_target_of_make() -> None:
     )
     assert len(targets) > 10
     assert [name for name in targets if f"make {name}" not in document] == []
+
+
+@pytest.mark.parametrize("peer", [FALCON, FALCON_ON_UVICORN, PROTOCOL])
+def test_peers_send_the_json_they_were_given(peer: tuple[str, ...]) -> None:
+    """Whoever sent less, or an error, would look fast."""
+    body = b'{"server":{"id":"a","name":"b"}}'
+    with running(peer, body) as server:
+        found = closed_loop.run(server.port, 2, 0.2, [request_bytes("GET", "/v2.1/servers/a", {"X-Auth-Token": "t"})])
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("GET", "/v2.1/servers/a")
+        assert json.loads(connection.getresponse().read()) == json.loads(body)
+        connection.close()
+    assert found.errors == 0
+    assert found.count > 10
+
+
+def test_a_closed_load_that_is_to_be_sent_once_is_sent_once() -> None:
+    with running(PROTOCOL, b"{}") as server:
+        requests = [request_bytes("GET", f"/v2.1/servers/{number}", {}) for number in range(7)]
+        assert closed_loop.run(server.port, 3, 10, requests, once=True).count == 7

@@ -1,0 +1,82 @@
+"""REST changes: what a durable POST takes, how many are accepted, and ten thousand in one call.
+
+Latency is told three times: of one client that waits for each answer, of 64 such clients (who queue behind each other:
+their p50 cannot be below 64 divided by the rate), and of an open loop at half of what the 64 reached.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from statistics import median
+from typing import Any
+
+import msgspec
+
+from bench import closed_loop, open_loop
+from bench.api_reads import Length
+from bench.arrivals import POISSON
+from bench.cloud import Cloud
+from bench.histogram import Latencies
+from bench.journeys import request_bytes
+from bench.machine import sync_p50_ms
+from bench.mixes import job, report_run
+from bench.results import report
+from bench.targets import promised
+
+WRITERS = 64
+
+
+def measure_one_writer(cloud: Cloud, create: dict[str, Any], length: Length) -> None:
+    """One client that waits for each answer: what a durable change takes when nothing waits."""
+    post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
+    latencies, syncs = Latencies(), []
+    for _ in range(length.rounds):
+        syncs.append(sync_p50_ms(cloud.folder, 20))
+        latencies.merge(closed_loop.run(cloud.ports["compute"], 1, length.round_s, [post]).percentiles())
+        cloud.wait_idle()
+    report("disk_sync_p50", median(syncs), "ms", None)
+    for percent in (50, 99):
+        report(f"post_servers_1_client_p{percent}", latencies.ms(percent), "ms", None)
+    report("post_servers_1_client_p50_in_syncs", latencies.ms(50) / median(syncs), "syncs", None)
+
+
+def measure_writers(cloud: Cloud, create: dict[str, Any], length: Length) -> None:
+    """64 clients that wait; what is accepted is booted meanwhile, and that costs the same cores."""
+    post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
+    rates, latencies, syncs = [], Latencies(), []
+    closed_loop.run(cloud.ports["compute"], WRITERS, 0.5, [post])
+    for _ in range(length.rounds):
+        cloud.wait_idle()
+        syncs.append(sync_p50_ms(cloud.folder, 20))
+        found = closed_loop.run(cloud.ports["compute"], WRITERS, length.round_s, [post])
+        rates.append(found.rate)
+        latencies.merge(found.percentiles())
+    cloud.wait_idle()
+    promised("post_servers_accepted_64_clients", median(rates))
+    for percent in (50, 99, 99.9):
+        report(f"post_servers_64_clients_p{percent:g}", latencies.ms(percent), "ms", None)
+    promised("post_servers_64_clients_p50_in_syncs", latencies.ms(50) / median(syncs))
+    promised("post_servers_64_clients_p99_to_p50", latencies.ms(99) / latencies.ms(50))
+    half = job(cloud, create, "create", median(rates) / 2, length.seconds)
+    found = open_loop.run(msgspec.structs.replace(half, arrivals=POISSON))
+    cloud.wait_idle()
+    report_run("post_servers_half_load", found)
+    if not found.saturated:
+        report("post_servers_half_load_p50_in_syncs", found.percentiles().ms(50) / median(syncs), "syncs", None)
+
+
+def measure_bulk(cloud: Cloud, create: dict[str, Any], count: int) -> None:
+    """One call for many servers: until it is accepted, and until all of them run."""
+    accepted, booted = [], []
+    for _ in range(1 if count < 10_000 else 3):
+        begin = time.perf_counter()
+        cloud.create(create, count)
+        accepted.append(count / (time.perf_counter() - begin))
+        cloud.wait_idle()
+        booted.append(count / (time.perf_counter() - begin))
+    if count == 10_000:
+        promised("bulk_create_accepted_10000", median(accepted))
+    else:
+        report(f"bulk_create_accepted_{count}", median(accepted), "servers/s", None)
+    report(f"bulk_boots_{count}", median(booted), "1/s", None)
