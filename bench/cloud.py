@@ -31,6 +31,8 @@ from nova_fast.state.store import Store
 FACES = ("identity", "compute", "image", "network", "placement")
 VERSION = "2.96"
 WAIT_S = 180
+#: Fake hosts that nothing fills: one takes what a minute brings.
+ROOMY = ('driver = "fake"', "fake_vcpus = 100_000", "fake_ram_mib = 40_000_000", "fake_disk_gib = 1_000_000")
 #: Whose processor time counts as the control plane's; the others play hypervisors and networks.
 CONTROL_PLANE = ("conductor", "scheduler", "api")
 
@@ -52,7 +54,7 @@ class Cloud:
         self.ports = dict(zip(FACES, free_ports(len(FACES)), strict=True))
         lines = [f'state_dir = "{folder / "var"}"', 'host = "bench"', "[api]", "workers = 1"]
         lines += [f"{face}_port = {port}" for face, port in self.ports.items()]
-        lines += ["[compute]", 'driver = "fake"', f"fake_hosts = {options.hosts}", "[network]", 'driver = "fake"']
+        lines += ["[compute]", *ROOMY, f"fake_hosts = {options.hosts}", "[network]", 'driver = "fake"']
         lines += ["[hub]", f'address = "{options.hub}"', *options.extra]
         self.config.write_text("\n".join(lines) + "\n")
         self.token = ""

@@ -93,7 +93,7 @@ def _heartbeats(cloud: Cloud, crowd: Crowd, hosts: int, *, quick: bool) -> Size:
         hosts=hosts, up_s=up_s, hub_cores=hub_s / seconds, hub_mib=pss_mib(pids["conductor"]),
         scheduler_mib=pss_mib(pids["scheduler"]), crowd_cores=(later.cpu_s - heard.cpu_s) / seconds,
     )  # fmt: skip
-    if hosts == SIZES[-1]:
+    if hosts == 10_000:
         promised("heartbeats_10000_hub_cores", size.hub_cores)
         promised("heartbeats_10000_hub_pss", size.hub_mib)
     else:

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from bench.cloud import Cloud
+from bench.cloud import ROOMY, Cloud
 from bench.machine import ROOT, cpu_s
 from bench.results import Refused
 from nova_fast.compute.daemon import HostDaemon
@@ -36,6 +36,8 @@ IN_ONE_PROCESS = 2_500
 UP_WITHIN_S = 300.0
 TOGETHER = 100  # hosts that arrive at the same time
 HEARD_SHARE_MIN = 0.95  # of the heartbeats that are due
+#: Of few hosts that beat at about the same moment, one beat may fall just outside.
+EDGE_MAX = 50
 
 
 class Heard(msgspec.Struct, frozen=True):
@@ -88,7 +90,7 @@ class Crowd:
         """Raise Refused when fewer heartbeats were answered than were due."""
         due = self.hosts * seconds / every_s
         heard = after.heartbeats - before.heartbeats
-        if heard < HEARD_SHARE_MIN * due:
+        if heard < HEARD_SHARE_MIN * due - min(self.hosts, EDGE_MAX):
             raise Refused(f"{heard} heartbeats were answered in {seconds:.0f} s, {due:.0f} were due")
 
     def close(self) -> None:
@@ -116,10 +118,9 @@ def _config_of(cloud: Cloud) -> Path:
         keys = cloud.folder / "var" / "keys"
         make_peer_keys(folder / "keys", load_server_keys(keys).public)
     path = folder / "crowd.toml"
-    path.write_text(
-        f'state_dir = "{folder}"\nlog_level = "ERROR"\n[hub]\naddress = "{config.hub_address}"\n'
-        '[compute]\ndriver = "fake"\n[network]\ndriver = "fake"\n'
-    )
+    lines = [f'state_dir = "{folder}"', 'log_level = "ERROR"', "[hub]", f'address = "{config.hub_address}"']
+    lines += ["[compute]", *ROOMY, "[network]", 'driver = "fake"']
+    path.write_text("\n".join(lines) + "\n")
     return path
 
 

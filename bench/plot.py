@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 COLORS = ("#1b7f5c", "#2f6fb2", "#b2542f", "#7a4fa3")
 WIDTH, HEIGHT = 420, 320  # of a panel
-LEFT, RIGHT, TOP, BOTTOM = 72, 18, 46, 52
+LEFT, RIGHT, TOP, BOTTOM = 72, 28, 60, 52
 
 
 class Panel(NamedTuple):
@@ -83,14 +83,16 @@ def _panel(panel: Panel) -> list[str]:
         line = (
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#b00" stroke-dasharray="5 4"/>'
         )
-        parts += [line, f'<text x="{LEFT + 6}" y="{y - 5:.1f}" fill="#b00">{name}</text>']
+        parts += [line, f'<text x="{LEFT + 6}" y="{y + 15:.1f}" fill="#b00">{name}</text>']
+    legend_x = LEFT
     for number, (name, curve) in enumerate(panel.curves):
         color = COLORS[number % len(COLORS)]
         places = [(x_at(x), y_at(y)) for x, y in curve]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
         parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2.5"/>')
         parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{color}"/>' for x, y in places]
-        parts.append(f'<text x="{LEFT + 10}" y="{TOP + 14 + 17 * number}" fill="{color}">{name}</text>')
+        parts.append(f'<text x="{legend_x}" y="44" fill="{color}">{name}</text>')
+        legend_x += 8 * len(name) + 16
     return parts
 
 
