@@ -81,6 +81,7 @@ cdef extern from "fleet_search.h" nogil:
         double multiplier
         const double *by_profile
         int64_t stride
+        int told
 
     ctypedef struct host_rank:
         int64_t row
@@ -116,9 +117,10 @@ cdef extern from "fleet_search.h" nogil:
     int32_t flags_in_place(int32_t flags)
     int fleet_take(fleet *t, int64_t row, const taken *d)
     int rules_grow(class_rules *r, int64_t profiles)
-    int all_finite(const double *values, int64_t n)
+    int copy_finite(double *to, const double *values, int64_t n)
     weigh_step column_step(const fleet *t, int term)
     int64_t fleet_filter(const fleet *t, const class_rules *r, weigh_step *steps, int count)
+    void tell_sparse(const fleet *t, weigh_step *s, const int64_t *rows, int64_t n, int64_t found)
     int settle_steps(weigh_step *steps, int count, int64_t candidates)
     void fleet_weigh(const fleet *t, const weigh_step *steps, int count, ranking *top, const double *narrow)
     void fleet_weigh_all(const fleet *t, const weigh_step *steps, int count, ranking *top)
@@ -129,6 +131,8 @@ cdef extern from "fleet_search.h" nogil:
 
     void class_prepare(class_index *c)
     void class_free(class_index *c)
+    bint class_is_lost(const fleet *t, const class_index *c)
+    void class_follow(fleet *t, class_index *c, int64_t most)
     int class_catch_up(fleet *t, class_index *c)
     int64_t class_nth(const class_index *c, int64_t n)
     void class_best(class_index *c, ranking *top, host_rank *scratch)

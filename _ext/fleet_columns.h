@@ -68,7 +68,7 @@ typedef struct { /* a row that changed */
     int32_t row, ram_free, vcpus_free, disk_free, who;
 } change_record;
 
-enum { LOG_MIN = 1024, HOSTS_A_RECORD = 128 };
+enum { LOG_MIN = 4096, HOSTS_A_RECORD = 128 };
 
 typedef struct {
     int32_t *column[COLUMNS];

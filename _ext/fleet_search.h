@@ -138,9 +138,11 @@ CLONES static void block_visit(class_index *c, int64_t b) {
     c->visits++;
 }
 
+/* Add the rows of a block but for its leader. */
 CLONES static void block_rank(const class_index *c, int64_t b, ranking *top) {
     double s[BLOCK_ROWS_MAX];
     block_scores(c, b, s);
+    s[c->leader[b] - (b << c->shift)] = -INFINITY;
     for (int i = 0; i < 1 << c->shift; i++)
         if (s[i] > -INFINITY && s[i] >= rank_floor(top)) rank_add(top, (b << c->shift) + i, s[i]);
 }
@@ -237,10 +239,12 @@ static void class_best(class_index *c, ranking *top, host_rank *scratch) {
     class_settle(c);
     class_leaders(c, top);
     if (top->wanted == 1) return;
-    ranking all = {scratch, 0, top->wanted};
-    for (int64_t k = 0; k < top->got; k++) block_rank(c, top->at[k].row >> c->shift, &all);
-    memcpy(top->at, all.at, (size_t)all.got * sizeof(host_rank));
-    top->got = all.got;
+    const int64_t leaders = top->got;
+    memcpy(scratch, top->at, (size_t)leaders * sizeof(host_rank));
+    for (int64_t k = 0; k < leaders; k++) { /* PERF: most of these blocks have nobody else that is good enough */
+        const int64_t b = scratch[k].row >> c->shift;
+        if (!beaten(top, c->second[b], b << c->shift)) block_rank(c, b, top);
+    }
 }
 
 /* Place so many equal servers one after the other, each on the fleet as the one before left it; returns how many fitted.

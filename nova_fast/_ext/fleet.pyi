@@ -13,7 +13,8 @@ IO_OPS: int
 SERVERS: int
 
 class HostTable:
-    def __init__(self, index_bytes_max: int = ...) -> None: ...
+    # From how many rows on a class that was not asked hears of changes with the questions of others.
+    def __init__(self, index_bytes_max: int = ..., spread_rows: int = ...) -> None: ...
     @property
     def profiles(self) -> int: ...  # 1 + the highest profile that a row ever had
     @property
@@ -30,7 +31,8 @@ class HostTable:
     def change(self, row: int, ram: int, vcpus: int, disk: int, io_ops: int = 0, servers: int = 0) -> None: ...
     def set_version(self, profile: int, version: int) -> None: ...
     def define(self, request: RequestClass) -> HostClass: ...
-    def tend(self, classes: int = 1) -> int: ...  # for idle moments: bring the classes furthest behind up to date
+    # For idle moments: let the classes furthest behind hear of so many changes each; how many classes did.
+    def tend(self, classes: int = 1, changes: int = ...) -> int: ...
     def sieve(self) -> Sieve: ...  # all hosts, before any filter
 
 class HostClass:

@@ -50,7 +50,7 @@ class World:
 
     def __init__(self, rng: random.Random, hosts: int, *, table: HostTable | None = None) -> None:
         self.rng = rng
-        self.table = HostTable() if table is None else table
+        self.table = HostTable(spread_rows=rng.choice([0, 16384])) if table is None else table
         self.twin = OracleFleet()
         self.classes: list[tuple[HostClass, OracleClass]] = []
         self.scale = rng.choice([1, 2, 10, 1000, 1_000_000])
