@@ -17,6 +17,7 @@ from collections import deque
 from bench import scheduler_hub, scheduler_index, scheduler_peers
 from bench.results import report
 from nova_fast.config import SchedulerConfig
+from nova_fast.daemon import settle_memory
 from nova_fast.model.events import Claimed, Released
 from nova_fast.model.hosts import Claim, Host, HostResources, HostUsage
 from nova_fast.model.tasks import PlacementRequest, SelectHosts
@@ -111,6 +112,7 @@ def main(*, quick: bool = False) -> None:
         rng = random.Random(count)
         scheduler = Scheduler(SchedulerConfig(), rng)
         scheduler.load(fleet(count, rng))
+        settle_memory()  # as the daemon does
         done, took_s = decide(scheduler, WARM_UP + int(target * seconds * 3), rng, seconds)
         report(f"scheduler_decisions_{label}", done / took_s, "1/s", target)
     rng = random.Random(10_000)

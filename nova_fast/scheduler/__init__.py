@@ -18,5 +18,6 @@ A pure core over the compiled table of hosts. Nothing here does I/O or reads a c
 * ``claims``: which server holds what where, so that a choice is counted once from the choice to the commit;
 * ``policies``: ``filter``, ``simple``, ``chance``, ``zone``: how one of the hosts that pass is chosen;
 * ``explain``: how many hosts each filter removed, and which one change would help most; ``whatif``: how many more fit;
+* ``idle``: what the daemon does while nobody asks: the table brings its indexes up to date;
 * ``select``: the :class:`~nova_fast.scheduler.select.Scheduler` that the daemon drives.
 """

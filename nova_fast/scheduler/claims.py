@@ -133,7 +133,7 @@ class Claims:
             if wanted and self._hosts.keeps(waiting.host):
                 return waiting.host
             self.release(server_id)
-        for host, claim in self._confirmed.get(server_id, {}).items():
+        for host, claim in self._confirmed[server_id].items() if server_id in self._confirmed else ():
             if (claim is None or _meets(claim, request.claim)) and _may_stay(request, host):
                 return host
         return ""
@@ -146,8 +146,12 @@ class Claims:
     def take(self, server_id: str, request: PlacementRequest, host: str, chosen: Claim | None = None) -> None:
         """Claim a host for a server, pending its commit; ``chosen`` is what it takes there, if not just its wish."""
         claim = chosen or request.claim
-        self._hosts.charge(host, claim)
-        self._set_busy(server_id, host)
+        if server_id in self._busy:
+            self._hosts.charge(host, claim)
+            self._set_busy(server_id, host)
+        else:
+            self._hosts.occupy(host, claim)
+            self._busy[server_id] = host
         self._note_taken(server_id, request, host, claim)
 
     def take_row(self, server_id: str, request: PlacementRequest, row: int) -> str:
@@ -281,21 +285,23 @@ class Claims:
 
     def _leave(self, server_id: str, host: str) -> None:
         """A server gave back a claim on a host; it may have another there."""
-        if host in self.hosts_of(server_id):
+        elsewhere = self.hosts_of(server_id)
+        if host in elsewhere:
             return
         if self._busy.get(server_id) == host:
             del self._busy[server_id]
             self._hosts.busy(host, -1)
-        group_id = self._group_of.get(server_id, "")
-        by_host = self._members.get(group_id)
-        if by_host is not None and host in by_host:
-            by_host[host].discard(server_id)
-            if not by_host[host]:
-                del by_host[host]
-            if not by_host:
-                del self._members[group_id]
-        if not self.hosts_of(server_id):
-            self._group_of.pop(server_id, None)
+        group_id = self._group_of.get(server_id)
+        if group_id is None:
+            return
+        by_host = self._members[group_id]
+        by_host[host].discard(server_id)
+        if not by_host[host]:
+            del by_host[host]
+        if not by_host:
+            del self._members[group_id]
+        if not elsewhere:
+            del self._group_of[server_id]
 
 
 def _meets(claim: Claim, wish: Claim) -> bool:

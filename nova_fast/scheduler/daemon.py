@@ -18,6 +18,7 @@ from nova_fast.model.events import Event
 from nova_fast.model.tasks import CountCapacity, Done, ReleaseClaims, SelectHosts, ServiceReport
 from nova_fast.queries.claims import fleet, hosts_of, images_placed
 from nova_fast.queries.reading import OpenStore, open_when_made
+from nova_fast.scheduler.idle import IdleMoments
 from nova_fast.scheduler.select import Scheduler
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Daemon:
         self._scheduler = Scheduler(config.scheduler, drawing, residence=self._residence)
         self._peer = local_peer("scheduler", config, edges)
         self._store: OpenStore | None = None
+        self._idle = IdleMoments(self._scheduler.tend)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Serve until ``stop`` is set."""
@@ -64,6 +66,7 @@ class Daemon:
                 late = self._scheduler.tick(asyncio.get_running_loop().time())
                 if late:
                     log.warning("%d choices were never committed and are given back", len(late))
+        self._idle.close()
         await self._peer.close()
         self._store.close()
         return 0
@@ -81,6 +84,7 @@ class Daemon:
         self._peer.subscribe(generation, self._follow, self._load)
 
     def _follow(self, _generation: int, event: Event) -> None:
+        self._idle.heard()
         try:
             self._scheduler.apply(event)
         except NovaFastError as error:
@@ -95,6 +99,7 @@ class Daemon:
             return hosts_of(snapshot, server_ids)
 
     def _select(self, message: SelectHosts, _call_id: bytes) -> Message:
+        self._idle.heard()
         selection = self._scheduler.select(message)
         for placement in selection.placements:
             if not placement.host:
@@ -102,6 +107,7 @@ class Daemon:
         return selection
 
     def _capacity(self, message: CountCapacity, _call_id: bytes) -> Message:
+        self._idle.heard()
         return self._scheduler.capacity(message.request)
 
     def _release(self, message: ReleaseClaims, _call_id: bytes) -> Message:

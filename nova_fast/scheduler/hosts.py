@@ -19,6 +19,7 @@ from nova_fast._ext.rows import HostRow
 from nova_fast.model.aggregates import Aggregate
 from nova_fast.model.errors import InternalError
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of, stock_of
+from nova_fast.model.tasks import HostWeight
 from nova_fast.model.topology import GuestTopology, NumaCell, PciPool, Taken, changed, free_pools, with_usage
 from nova_fast.scheduler.facts import HostFacts, HostState, Offer, facts_key, facts_of
 from nova_fast.scheduler.images import Images
@@ -122,12 +123,12 @@ class Hosts:
         assert self._names[row], f"row {row} has no host"
         return self._names[row]
 
-    def names(self, ranking: Iterable[tuple[int, float]]) -> list[str]:
-        """The names of the hosts in rows. PERF: a call of ``name`` for each of ten would cost 2 us more."""
+    def weighed(self, ranking: Iterable[tuple[int, float]]) -> list[HostWeight]:
+        """The hosts in rows, by name. PERF: a call of ``name`` for each of ten would cost 2 us more."""
         by_row = self._names
-        names = [by_row[row] for row, _ in ranking]
-        assert all(names), "a row without a host was chosen"
-        return names
+        found = [HostWeight(by_row[row], weight) for row, weight in ranking]
+        assert not found or found[0].host, "a row without a host was chosen"
+        return found
 
     def facts(self, known: KnownHost) -> HostFacts:
         """What seldom changes of a host."""
@@ -210,6 +211,16 @@ class Hosts:
         except ValueError:
             return False
         return True
+
+    def occupy(self, name: str, claim: Claim) -> None:
+        """Take what a server claims that is to be built on a host, which makes it busy. Raises InternalError."""
+        known = self._need(name)
+        self._count(known, claim, 1)
+        known.busy += 1
+        if known.clipped or (claim.topology is not None and claim.topology.devices):
+            self._write(known)
+        else:
+            self.table.change(known.row, claim.ram_mib, claim.vcpus, claim.disk_gib, 1, 1)
 
     def note_charged(self, row: int, claim: Claim) -> str:
         """The table itself has taken a claim, and made one server more busy, in a row; the name of its host."""
@@ -320,10 +331,14 @@ class Hosts:
         self.profiles.give_back(old)
         self._write(known)
 
-    def _change(self, name: str, claim: Claim, sign: int) -> None:
+    def _need(self, name: str) -> KnownHost:
         known = self._by_name.get(name)
         if known is None:
             raise InternalError(f"The scheduler does not know the host {name}.", code="scheduler_out_of_step")
+        return known
+
+    def _change(self, name: str, claim: Claim, sign: int) -> None:
+        known = self._need(name)
         self._count(known, claim, sign)
         if known.clipped or (claim.topology is not None and claim.topology.devices):
             self._write(known)
@@ -343,6 +358,8 @@ class Hosts:
             except ValueError as error:
                 raise InternalError(f"{known.host.name}: {error}.", code="scheduler_out_of_step") from error
         known.vcpus, known.ram_mib, known.disk_gib, known.servers = vcpus, ram_mib, disk_gib, servers
+        if not claim.resources:
+            return
         for name, amount in claim.resources.items():
             known.resources[name] = known.resources.get(name, 0) + sign * amount
 

@@ -8,7 +8,6 @@ all hosts.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from typing import NamedTuple
 
 from nova_fast._ext import rows as table_rows
@@ -84,14 +83,14 @@ class Searches:
         self._hosts = hosts
         self._fleet = fleet
         self.flags = HOST_UP | HOST_ENABLED if pipeline.checks_up else HOST_ENABLED
-        self._classes: dict[Hashable, HostClass] = {}
+        self._classes: dict[RequestClass, HostClass] = {}
         self._multipliers = self._column_multipliers(HostFacts())
 
     def make(self, request: PlacementRequest) -> Search:
         """Raises BadRequest when the request makes no sense to a filter."""
         lowered = self.pipeline.lower(request)
         hosts = self._class(lowered.kind)
-        if lowered.is_plain:
+        if not lowered.rows and not lowered.states and not lowered.weighers:
             return Search(lowered, hosts, None, (), ())
         only_names, without_names = lowered.selected(self._fleet)
         only = None if only_names is None else tuple(self._hosts.rows(only_names))
@@ -102,12 +101,12 @@ class Searches:
         return Search(lowered, hosts, only, without, self._terms(lowered, hosts, only, without))
 
     def _class(self, kind: RequestClass) -> HostClass:
-        found = self._classes.get(kind.key)
+        found = self._classes.get(kind)
         if found is None:
             if len(self._classes) >= REMEMBERED_MAX:
                 self._classes.clear()
             amounts = kind.amounts
-            found = self._classes[kind.key] = self._hosts.table.define(
+            found = self._classes[kind] = self._hosts.table.define(
                 table_rows.RequestClass(
                     key=kind.key,
                     ram=amounts.ram_mib,

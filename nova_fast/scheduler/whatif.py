@@ -171,7 +171,7 @@ class WhatIf:
         assert search.only is not None, "who counts host by host names its hosts"
         passing = search.hosts.masked(search.only, search.without, (), len(search.only))
         rooms = []
-        for name in self._hosts.names(passing):
+        for name in [self._hosts.name(row) for row, _ in passing]:
             known = self._hosts[name]
             free = HostRow(*self._hosts.table.get(known.row))
             verdict = search.lowered.kind.verdict(self._hosts.facts(known))
