@@ -14,6 +14,14 @@ from nova_fast.scheduler.idle import QUIET_S, IdleMoments
 from .fleet import ask, make_host, unused
 
 
+async def settled(idle: IdleMoments) -> None:
+    """Wait until there is nothing to do, at most ten seconds."""
+    end = asyncio.get_running_loop().time() + 10
+    while idle._next is not None:
+        assert asyncio.get_running_loop().time() < end, "it does not end"
+        await asyncio.sleep(QUIET_S)
+
+
 def test_work_waits_until_it_is_quiet_and_ends_when_there_is_none() -> None:
     done: list[float] = []
 
@@ -27,7 +35,7 @@ def test_work_waits_until_it_is_quiet_and_ends_when_there_is_none() -> None:
             heard = loop.time()
             await asyncio.sleep(0)
         assert not done, "not while something arrives"
-        await asyncio.sleep(20 * QUIET_S)
+        await settled(idle)
         assert len(done) == 3
         assert done[0] - heard >= QUIET_S / 2
         idle.heard()
@@ -52,7 +60,7 @@ def test_what_arrives_while_there_is_work_comes_between_two_pieces() -> None:
 
         idle = IdleMoments(work)
         idle.heard()
-        await asyncio.sleep(30 * QUIET_S)
+        await settled(idle)
 
     asyncio.run(run())
     assert order.index("asked") <= 2
@@ -69,7 +77,7 @@ def test_the_daemon_brings_indexes_up_to_date_that_nobody_asks_for(tmp_path: Pat
         for number in range(50):
             daemon._select(SelectHosts(requests=(ask(f"s{number}"),)), b"")
         assert seldom.statistics["touches"] == 0
-        await asyncio.sleep(20 * QUIET_S)
+        await settled(daemon._idle)
         assert seldom.statistics["touches"] > 0
         before = dict(seldom.statistics)
         assert seldom.best(1) == seldom.scan(1)
