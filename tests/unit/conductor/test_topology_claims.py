@@ -14,12 +14,14 @@ import msgspec
 import pytest
 
 from nova_fast.commands.hosts import record_host_report
+from nova_fast.commands.placement_hosts import set_inventories
 from nova_fast.compute.drivers.fake import FakeDriver
 from nova_fast.config import ComputeConfig, SchedulerConfig
-from nova_fast.model.errors import BadRequest
+from nova_fast.model.errors import BadRequest, Conflict
 from nova_fast.model.events import Event
 from nova_fast.model.flavors import Flavor
-from nova_fast.model.hosts import Claim, HostUsage
+from nova_fast.model.hosts import Claim, HostUsage, Inventory
+from nova_fast.model.placement import inventories_of
 from nova_fast.model.states import VmState
 from nova_fast.model.tasks import (
     AskCapacity,
@@ -33,6 +35,7 @@ from nova_fast.model.tasks import (
 from nova_fast.model.topology import GuestTopology, PlacedCell
 from nova_fast.queries import hosts, placement
 from nova_fast.queries.capacity import request_of
+from nova_fast.queries.check.recount import recount
 from nova_fast.queries.claims import fleet
 from nova_fast.scheduler.select import Scheduler
 from nova_fast.state import schema as tables
@@ -330,3 +333,44 @@ def test_what_if_counts_cells_and_devices_as_they_would_be_given(cloud: PlacingC
     cloud.delete(server_id)
     cloud.settle()
     assert (cloud.usage("h1"), cloud.scheduler.hosts.state_in(0) if cloud.scheduler else None) == before
+
+
+def test_the_check_finds_a_cpu_that_two_servers_have_and_a_count_that_is_wrong(cloud: PlacingCloud) -> None:
+    first, second = cloud.placed(), cloud.placed()
+
+    def found() -> list[str]:
+        return [finding.sentence for finding in cloud.store.read(lambda reader: list(recount(reader)))]
+
+    def tamper(tx: Any) -> Done:
+        server = cloud.server(second)
+        tx.put(tables.SERVERS, msgspec.structs.replace(server, claimed=cloud.server(first).claim))
+        return Done()
+
+    assert found() == []
+    cloud.store.run(tamper)
+    double, counted = found()
+    assert "has what another has" in double
+    assert "are counted as taken of the cells of host h1" in counted
+
+
+def test_placement_may_not_change_what_the_configuration_keeps(cloud: PlacingCloud) -> None:
+    def put(total: int, reserved: int = 0) -> Any:
+        def work(tx: Any) -> Done:
+            host = hosts.get(tx, "h1")
+            kept = Inventory(resource_class="PCPU", total=total, reserved=reserved, max_unit=4)
+            given = {
+                **inventories_of(host),
+                "PCPU": kept,
+                "FPGA": Inventory(resource_class="FPGA", total=2),
+            }
+            set_inventories(tx, host, given)
+            return Done()
+
+        return cloud.commit(work)
+
+    put(4)
+    host = cloud.store.read(lambda reader: hosts.get(reader, "h1"))
+    assert [own.resource_class for own in host.inventories] == ["FPGA"], "PCPU is the machine's"
+    for total, reserved in ((5, 0), (4, 1)):
+        with pytest.raises(Conflict, match="its configuration keeps"):
+            put(total, reserved)
