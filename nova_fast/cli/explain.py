@@ -55,6 +55,11 @@ def _decision_lines(decision: dict[str, Any], *, still_there: bool) -> list[str]
         f"{'' if still_there else '; it could not be built there'}.",
         "Claim: " + (", ".join(f"{name} {amount}" for name, amount in decision["claim"].items()) or "nothing"),
     ]
+    for cell in decision.get("cells", ()):
+        own = f", CPUs of its own {', '.join(map(str, cell['cpus']))}" if cell["cpus"] else ""
+        lines.append(f"NUMA cell {cell['cell']}: {cell['memory_mb']} MiB{own}")
+    if decision.get("devices"):
+        lines.append(f"PCI devices: {', '.join(decision['devices'])}")
     if decision["excluded_hosts"]:
         lines.append(f"Tried before: {', '.join(decision['excluded_hosts'])}")
     if top:

@@ -10,6 +10,7 @@ from nova_fast.model.decisions import PlacementDecision
 from nova_fast.model.errors import BadRequest, NotFound
 from nova_fast.model.placement import amounts_of
 from nova_fast.model.servers import Fault, Server
+from nova_fast.model.topology import GuestTopology
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
 
@@ -66,7 +67,19 @@ def _decision(decision: PlacementDecision) -> dict[str, Any]:
         "claim": amounts_of(decision.claim),
         "top": [{"host": one.host, "weight": one.weight} for one in decision.top],
         "excluded_hosts": list(decision.excluded_hosts),
+        **_given(decision.claim.topology),
     }
+
+
+def _given(topology: GuestTopology | None) -> dict[str, Any]:
+    """The cells and devices that were given; nothing is said where none were."""
+    if topology is None:
+        return {}
+    cells = [
+        {"cell": cell.host_cell, "cpus": list(cell.cpus), "memory_mb": cell.ram_mib, "page_kb": cell.page_kib or None}
+        for cell in topology.cells
+    ]
+    return {"cells": cells, "devices": list(topology.devices)}
 
 
 def _fault(fault: Fault) -> dict[str, Any]:
