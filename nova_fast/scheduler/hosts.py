@@ -26,7 +26,9 @@ from nova_fast.scheduler.images import Images
 from nova_fast.scheduler.profiles import Profiles
 
 COLUMN_MAX = 2**31 - 2  # largest amount the table keeps; a request for more fits nowhere
+SHAPES_MAX = 20_000
 _NOTHING = Taken()
+_SHAPES: dict[tuple[NumaCell, ...], tuple[NumaCell, ...]] = {}
 PCI_WEIGHT = 100  # of a host without free PCI devices (nova/scheduler/weights/pci.py)
 
 
@@ -67,7 +69,7 @@ class KnownHost:
         if not resources.numa and not resources.pci:
             return (), ()
         if self._free is None:
-            cells = with_usage(resources.numa, self.taken.cells)
+            cells = _shared(with_usage(resources.numa, self.taken.cells))
             self._free = cells, free_pools(resources.pci, self.taken.devices)
         return self._free
 
@@ -81,6 +83,13 @@ class KnownHost:
         self.host = host
         self.capacity = capacity(host)
         self._free = None
+
+
+def _shared(cells: tuple[NumaCell, ...]) -> tuple[NumaCell, ...]:
+    """One object for all hosts whose cells are alike: who has looked at one of them has looked at all."""
+    if len(_SHAPES) >= SHAPES_MAX:
+        _SHAPES.clear()
+    return _SHAPES.setdefault(cells, cells)
 
 
 class Hosts:

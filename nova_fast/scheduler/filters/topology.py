@@ -9,6 +9,7 @@ from __future__ import annotations
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.guest_cells import DEDICATED, REQUIRE
 from nova_fast.model.tasks import PlacementRequest
+from nova_fast.model.topology import NumaCell
 from nova_fast.scheduler.facts import HostState
 from nova_fast.scheduler.filters.kinds import Judge, StateFilter
 from nova_fast.scheduler.topology.devices import have_devices, read_aliases, wanted_devices
@@ -17,6 +18,7 @@ from nova_fast.scheduler.topology.wanted import wanted_cells
 
 _ASKING = ("hw:numa", "hw:cpu_policy", "hw:mem_page_size", "hw:pmem", "hw:cpu_thread_policy", "resources:PCPU")
 _ALIAS = "pci_passthrough:alias"
+Cells = tuple[NumaCell, ...]
 
 
 class NumaTopology(StateFilter):
@@ -42,13 +44,25 @@ class NumaTopology(StateFilter):
         requests = wanted_devices(request, self._aliases)
         wants_threads = _wants_threads(request)
 
-        def passes(state: HostState) -> bool:
+        def look(state: HostState) -> bool:
             if wants_threads and state.numa and not _has_threads(state):
                 return False
             if wanted is None:
                 return True
             ratios = Ratios(state.facts.cpu_ratio, state.facts.ram_ratio)
             return bool(state.numa) and fits(state.numa, wanted, ratios, Devices(state.pci, requests))
+
+        # PERF: hosts whose cells are alike share them: of 10,000 empty ones 1 is looked at, 40 us each.
+        seen: dict[tuple[int, float, float], tuple[Cells, bool]] = {}
+
+        def passes(state: HostState) -> bool:
+            if state.pci:
+                return look(state)
+            key = (id(state.numa), state.facts.cpu_ratio, state.facts.ram_ratio)
+            known = seen.get(key)
+            if known is None:
+                known = seen[key] = state.numa, look(state)  # kept, so that nothing else has its place in memory
+            return known[1]
 
         return passes
 
