@@ -198,8 +198,8 @@ class Claims:
         if waiting is not None or event.group_id or event.server_id in self._confirmed:
             # After a resize in place the old amount goes with a Released event of its own, which names it.
             # PERF: servers that were asked for together share a claim; an event has one of its own.
-            known = waiting is not None and waiting.claim == event.claim
-            self._confirmed.setdefault(event.server_id, {})[event.host] = waiting.claim if known else event.claim
+            claim = waiting.claim if waiting is not None and waiting.claim == event.claim else event.claim
+            self._confirmed.setdefault(event.server_id, {})[event.host] = claim
 
     def give_back(self, event: Released) -> None:
         """A committed claim ended, or (without a host) a choice was given up before it was committed.
