@@ -71,7 +71,7 @@ class Kept:
         form = self._forms.get(name)
         if form is None:
             if len(self._forms) >= FORMS_MAX:
-                self._drop(next(iter(self._forms)))
+                self._drop(min(self._forms, key=lambda name: len(self._forms[name])))
             form = self._forms[name] = {}
         return form
 

@@ -125,7 +125,7 @@ class FaceApp:
         resp.set_headers(headers)
         versions = self._face.microversions
         common_headers(resp, self._face, request_id, versions.minimum if versions is not None else 0)
-        log_access(self._face.name, req.scope, status, 0.0, (request_id, ""))
+        log_access(self._face.name, req.scope, (status, 0.0), (request_id, ""))
 
 
 class Application:

@@ -134,7 +134,8 @@ class Endpoint:
         ms = (time.perf_counter() - started) * 1000
         token: Verified | None = getattr(request, "token", None)
         ids = request.request_id, request.global_request_id
-        log_access(self._face.name, request.scope, resp.status_code, ms, ids, None if token is None else token.grant)
+        done = resp.status_code, ms
+        log_access(self._face.name, request.scope, done, ids, None if token is None else token.grant)
 
     def _answer_at_once(self, request: Request, resp: falcon.asgi.Response, params: dict[str, str]) -> None:
         with self._runtime.store.snapshot() as snapshot:

@@ -95,13 +95,16 @@ class Who(Protocol):
 
 
 def log_access(
-    face: str, scope: dict[str, Any], status: int, ms: float, ids: tuple[str, str], who: Who | None = None
+    face: str, scope: dict[str, Any], done: tuple[int, float], ids: tuple[str, str], who: Who | None = None
 ) -> None:
-    """Write the line; ``ids`` are request id and global request id. The path stays percent-encoded."""
+    """Write the line; ``done`` are status and milliseconds, ``ids`` request id and global request id.
+
+    The path stays percent-encoded.
+    """
     if _access.isEnabledFor(logging.INFO):
         user_id, project_id = ("-", "-") if who is None else (who.user_id or "-", who.project_id or "-")
         path = str(scope["raw_path"], "latin-1")
-        access_log.add(_FORM, face, ids[0], scope["method"], path, status, ms, user_id, project_id, ids[1] or "-")
+        access_log.add(_FORM, face, ids[0], scope["method"], path, *done, user_id, project_id, ids[1] or "-")
 
 
 def log_fault(text: str, *arguments: object, error: BaseException | None = None) -> None:
