@@ -65,9 +65,18 @@ def test_requests_of_one_read_are_answered_in_order(cloud: Cloud, gap: float | N
     assert statuses(found) == [404, 200, 200, 200, 404] * 8 + [200]
 
 
-def test_nothing_is_answered_behind_a_close(cloud: Cloud) -> None:
+def test_nothing_is_done_behind_a_close(cloud: Cloud) -> None:
     closing = head(cloud, "/v2.1/servers", b"Connection: close")
-    assert statuses(exchange(cloud, closing + head(cloud, "/v2.1/servers/none") * 3)) == [200]
+    body = b'{"server_group": {"name": "late", "policy": "affinity"}}'
+    length = b"Content-Length: %d" % len(body)
+    version = b"OpenStack-API-Version: compute 2.96"
+    late = head(cloud, "/v2.1/os-server-groups", length, version, b"Content-Type: application/json", method=b"POST")
+    done = len(cloud.commander.commands)
+    assert statuses(exchange(cloud, closing + late + body)) == [200]
+    time.sleep(0.2)
+    assert len(cloud.commander.commands) == done
+    assert statuses(exchange(cloud, late + body + closing)) == [200, 200]
+    assert len(cloud.commander.commands) == done + 1
 
 
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
@@ -136,8 +145,8 @@ def test_an_application_that_waits_all_the_same_is_waited_for() -> None:
     async def run() -> tuple[bytes, bool]:
         app = Waits()
         config = uvicorn.Config(
-            app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False
-        )  # fmt: skip
+            app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
+        )
         server = uvicorn.Server(config)
         listener = socket.create_server(("127.0.0.1", 0))
         serving = asyncio.ensure_future(server._serve([listener]))
