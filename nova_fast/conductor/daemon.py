@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 
+import msgspec
+
 from nova_fast.commands import registry
 from nova_fast.commands.hosts import record_service_report
 from nova_fast.conductor.batches import MakeBatches, ThreadedBatches
@@ -23,6 +25,7 @@ from nova_fast.hub.local import local_server_keys
 from nova_fast.hub.server import HubServer, Incoming
 from nova_fast.model.base import Message
 from nova_fast.model.commands import COMMANDS, RESULTS
+from nova_fast.model.commands.keyed import KeyedCommand
 from nova_fast.model.commands.servers import CreateServers
 from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.tasks import Done, ServiceReport
@@ -173,5 +176,24 @@ def _job(call: Incoming) -> Job:
     def done(outcome: Outcome) -> None:
         call.reply(outcome)
 
-    heavy = isinstance(request, CreateServers) and request.max_count > HEAVY_SERVERS
+    heavy = servers_asked(request) > HEAVY_SERVERS
     return Job(work=lambda tx: registry.run(tx, request), done=done, call_id=call.call_id.hex(), heavy=heavy)
+
+
+class _Asked(msgspec.Struct):
+    """All of a command that is looked at here."""
+
+    max_count: int = 1
+
+
+_asked = msgspec.msgpack.Decoder(_Asked).decode
+
+
+def servers_asked(request: Message) -> int:
+    """How many servers a command may make, also one under an Idempotency-Key."""
+    if isinstance(request, KeyedCommand):
+        try:
+            return _asked(request.command).max_count
+        except msgspec.MsgspecError:  # it is refused when it is done, alone
+            return 0
+    return request.max_count if isinstance(request, CreateServers) else 0

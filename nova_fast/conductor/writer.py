@@ -187,7 +187,7 @@ class Writer:
             result = job.work(tx)
             if job.call_id:
                 row = tables.DoneCommand(call_id=job.call_id, at_us=tx.time_us, result=self._encode(result))
-                tx.put(tables.DONE_COMMANDS, row)
+                tx.insert(tables.DONE_COMMANDS, row)
             return result
         except NovaFastError as error:
             tx.rollback(mark)

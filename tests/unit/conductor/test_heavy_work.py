@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 
 from nova_fast.commands import workflows as commands
@@ -14,6 +15,8 @@ from nova_fast.conductor import daemon, engine
 from nova_fast.conductor import writer as writer_module
 from nova_fast.conductor.writer import Job, Outcome
 from nova_fast.model.base import Message
+from nova_fast.model.commands.keyed import KeyedCommand
+from nova_fast.model.commands.servers import DeleteServer
 from nova_fast.model.errors import NovaFastError, Unavailable
 from nova_fast.model.quotas import UNLIMITED, Quota
 from nova_fast.model.states import VmState
@@ -119,8 +122,19 @@ def test_too_much_heavy_work_is_refused_and_light_work_is_not(cloud: Cloud, monk
 
 @pytest.mark.parametrize(("count", "heavy"), [(1, False), (256, False), (257, True)])
 def test_a_request_for_many_servers_is_heavy(cloud: Cloud, count: int, heavy: bool) -> None:
-    call: Any = SimpleNamespace(message=cloud.wish(max_count=count), call_id=b"x" * 16)
-    assert daemon._job(call).heavy is heavy
+    wish = cloud.wish(max_count=count)
+    under_key = KeyedCommand(id="k", owner="o", fingerprint=b"", sealed=b"", command=msgspec.msgpack.encode(wish))
+    for message in (wish, under_key):
+        call: Any = SimpleNamespace(message=message, call_id=b"x" * 16)
+        assert daemon._job(call).heavy is heavy
+
+
+def test_no_other_command_is_heavy(cloud: Cloud) -> None:
+    """Whatever it is, also under a key."""
+    other = DeleteServer(caller=ALICE, server_id="x" * 999)
+    under_key = KeyedCommand(id="k", owner="o", fingerprint=b"", sealed=b"", command=msgspec.msgpack.encode(other))
+    unreadable = msgspec.structs.replace(under_key, command=b"\xc1")
+    assert [daemon.servers_asked(message) for message in (other, under_key, unreadable)] == [0, 1, 0]
 
 
 # ---------------------------------------------------------------------- workflows
