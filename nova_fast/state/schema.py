@@ -209,9 +209,11 @@ SECRETS = Table("secrets", Secret, lambda r: (r.name,), identity=True)
 
 
 # ------------------------------------------------------------------------------------------------ the conductor's own
-def _turn(workflow: Workflow) -> tuple[str | int, ...]:
+def _turn(workflow: Workflow) -> tuple[str, ...]:
     """Those that are queued come last, the oldest first. SAFETY: an id begins with a hexadecimal digit."""
-    return ("~", workflow.started_at_us, workflow.server_id) if workflow.queued else (workflow.server_id,)
+    if not workflow.queued:
+        return (workflow.server_id,)
+    return "~", f"{workflow.started_at_us:020}", workflow.server_id
 
 
 WORKFLOWS = Table("workflows", Workflow, lambda r: (r.server_id,))

@@ -6,7 +6,7 @@ order of the bytes is the order of the tuples, and a shorter tuple is a prefix o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -22,6 +22,7 @@ Key = tuple[str | int, ...]
 _INT_BYTES = 8
 _BIAS = 1 << 63
 KEY_BYTES_MAX = 511  # LMDB's limit
+_SHORT = KEY_BYTES_MAX // 4 - 1  # characters that are a key, whatever they are
 _LARGE = "a number of more than 64 bits in a key"
 _NUL = "a NUL character in a key"  # it would end the part too early: ("a\0b",) must not be ("a", "b")
 
@@ -101,6 +102,33 @@ class Index(Generic[R]):
     def encoded(self, keys: Iterable[Key], primary: bytes) -> list[bytes]:
         """The encoded index keys for keys of a record; what is there twice is there twice."""
         return [encode_key(key) if self.unique else encode_key(key) + primary for key in keys]
+
+    def pairs(self, rows: Sequence[tuple[bytes, R]]) -> list[tuple[bytes, bytes]]:
+        """The encoded index keys of many records, each with the record's own, by which they are given.
+
+        PERF: keys of text are checked together and not one by one: a tenth of a request for many servers with ports.
+        """
+        keys, texts, owners, nulls = self.keys, list[str](), list[bytes](), 0
+        try:
+            for primary, record in rows:
+                for key in dict.fromkeys(keys(record)):
+                    texts.append("\0".join(key))  # type: ignore[arg-type]
+                    owners.append(primary)
+                    nulls += len(key) - 1
+        except TypeError:  # numbers among them
+            return self._pairs(rows)
+        if "\1".join(texts).count("\0") != nulls or max(map(len, texts), default=0) > _SHORT:
+            return self._pairs(rows)
+        if self.unique:
+            return [(text.encode() + b"\0", primary) for text, primary in zip(texts, owners, strict=True)]
+        return [(text.encode() + b"\0" + primary, primary) for text, primary in zip(texts, owners, strict=True)]
+
+    def _pairs(self, rows: Sequence[tuple[bytes, R]]) -> list[tuple[bytes, bytes]]:
+        return [
+            (entry, primary)
+            for primary, record in rows
+            for entry in dict.fromkeys(self.encoded(self.keys(record), primary))
+        ]
 
 
 class Table(Generic[R]):

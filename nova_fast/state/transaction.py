@@ -167,11 +167,7 @@ class Transaction(Reader):
         added = self._write_run(table.name, [(primary, _encode(record)) for primary, record in rows])
         assert added, f"{table.name} has one of these keys already"
         for index in table.indexes:
-            entries: list[tuple[bytes, bytes]] = []
-            for primary, record in rows:
-                own = index.encoded(index.keys(record), primary)
-                entries += [(entry, primary) for entry in (own if len(own) < 2 else dict.fromkeys(own))]
-            if not self._write_run(index.name, entries):
+            if not self._write_run(index.name, index.pairs(rows)):
                 raise DuplicateKey(f"{index.name} has one of these entries already")
         if table.shown is not None:
             for primary, record in rows:

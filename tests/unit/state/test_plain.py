@@ -16,7 +16,7 @@ from nova_fast.model.flavors import Flavor
 from nova_fast.model.identity import Project
 from nova_fast.model.networks import FixedIp, Port
 from nova_fast.state import schema as tables
-from nova_fast.state.table import Key, Table, _encode_parts, encode_key
+from nova_fast.state.table import Index, Key, Table, _encode_parts, encode_key
 from nova_fast.state.testing import MemoryStore, memory_store
 from nova_fast.state.transaction import DuplicateKey, Transaction
 from tests.lengths import repeats
@@ -210,3 +210,26 @@ def test_a_key_is_its_parts_one_after_the_other(parts: Key) -> None:
             encode_key(parts)
     else:
         assert encode_key(parts) == wanted
+
+
+_KEYS = st.lists(
+    st.tuples(st.text(max_size=3) | st.just("é" * 127) | st.just("x" * 300) | st.just("a\0b"), st.text(max_size=2)),
+    max_size=3,
+)
+
+
+@settings(max_examples=repeats(200, 5000), deadline=None)
+@given(st.lists(_KEYS, max_size=4), st.booleans())
+def test_the_entries_of_many_are_those_of_each(keys_of: list[list[Key]], unique: bool) -> None:
+    table = Table("t", Flavor, lambda r: (r.id,))
+    index = Index(table, "i", lambda r: keys_of[r.vcpus], unique=unique)
+    rows = [
+        (encode_key((str(n),)), Flavor(id=str(n), name="", vcpus=n, ram_mib=1, disk_gib=1)) for n in range(len(keys_of))
+    ]
+    try:
+        wanted = sorted((entry, primary) for primary, record in rows for entry in index.entries(record, primary))
+    except ValueError:
+        with pytest.raises(ValueError):
+            index.pairs(rows)
+    else:
+        assert sorted(index.pairs(rows)) == wanted
