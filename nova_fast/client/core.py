@@ -19,6 +19,8 @@ from nova_fast.model.sdk import ASKS_MAX, Answer, Answers, Ask, Asks, Seen, Watc
 
 #: Messages under way; below the credits a door gives, so that watches have some too.
 SLOTS = 48
+#: Changes under way; a door does 64 of a client at once, and what waits there has a time.
+CHANGES_MAX = 256
 _UNAUTHORIZED = 401
 
 _Lane = deque[tuple[Ask, asyncio.Future[Answer]]]
@@ -36,6 +38,7 @@ class AsyncCore:
         self._changes: _Lane = deque()
         self._under_way = 0  # calls
         self._messages = 0
+        self._changing = 0  # changes in messages
         self._room: deque[asyncio.Future[None]] = deque()  # who waits to make a call
         self._slots: deque[asyncio.Future[None]] = deque()  # who waits to send a message
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,7 +77,7 @@ class AsyncCore:
         return answer
 
     async def ask_all(self, asks: Sequence[Ask]) -> list[Answer]:
-        """Many reads, pipelined; their answers in the same order."""
+        """Many calls, pipelined; their answers in the same order. All of them are reads, or none is."""
         answers = await self._ask_all(asks)
         refused = [number for number, answer in enumerate(answers) if answer.status == _UNAUTHORIZED]
         if refused and await self._login.renew_after(answers[refused[0]]):
@@ -111,8 +114,12 @@ class AsyncCore:
 
     async def _ask_all(self, asks: Sequence[Ask]) -> list[Answer]:
         self._login.look()
-        sent: list[asyncio.Task[tuple[Answer, ...]]] = []
         try:
+            if asks and asks[0].method != "GET":
+                async with asyncio.TaskGroup() as group:
+                    changes = [group.create_task(self._ask(one, alone=False)) for one in asks]
+                return [change.result() for change in changes]
+            sent: list[asyncio.Task[tuple[Answer, ...]]] = []
             async with asyncio.TaskGroup() as group:
                 for begin in range(0, len(asks), ASKS_MAX):
                     await self._take_slot()
@@ -155,16 +162,26 @@ class AsyncCore:
     def _flush(self) -> None:
         """Pack what waits into messages, as many as may be under way."""
         self._flush_due = False
-        while self._messages < SLOTS and (self._reads or self._changes):
-            lane, size = self._reads, ASKS_MAX
-            if not lane:
-                lane = self._changes
-                size = min(ASKS_MAX, -(-len(lane) // (SLOTS - self._messages)))
-            group = [lane.popleft() for _ in range(min(size, len(lane)))]
-            self._messages += 1
-            task = self._loop.create_task(self._deliver(group))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        while self._messages < SLOTS and self._reads:
+            self._post(self._reads, ASKS_MAX)
+        while self._messages < SLOTS and self._changes and self._changing < CHANGES_MAX:
+            share = -(-len(self._changes) // (SLOTS - self._messages))
+            self._changing += self._post(self._changes, min(ASKS_MAX, CHANGES_MAX - self._changing, share))
+
+    def _post(self, lane: _Lane, size: int) -> int:
+        """Send a message of so many calls that wait; how many there were. What was given up meanwhile is not sent."""
+        group: list[tuple[Ask, asyncio.Future[Answer]]] = []
+        while lane and len(group) < size:
+            waiting = lane.popleft()
+            if not waiting[1].done():
+                group.append(waiting)
+        if not group:
+            return 0
+        self._messages += 1
+        task = self._loop.create_task(self._deliver(group))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return len(group)
 
     async def _deliver(self, group: list[tuple[Ask, asyncio.Future[Answer]]]) -> None:
         try:
@@ -174,6 +191,10 @@ class AsyncCore:
                 if not future.done():
                     future.set_exception(from_failure(error.failure()))
             return
+        finally:
+            if group[0][0].method != "GET":
+                self._changing -= len(group)
+                self._flush_soon()
         for (_, future), answer in zip(group, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
