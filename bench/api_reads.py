@@ -187,6 +187,20 @@ def measure_changing(cloud: Cloud, create: dict[str, Any], length: Length) -> No
         report(f"{name}_while_changing_api_cpu", median(costs), "us a request", None)
 
 
+def measure_all_changed(cloud: Cloud, length: Length) -> None:
+    """The list when every server in it has been renamed since: nothing that was kept is of use."""
+    _, listed, _ = cloud.ask("compute", "GET", f"/v2.1/servers?limit={ROWS}")
+    get = [request_bytes("GET", f"/v2.1/servers/detail?limit={ROWS}", cloud.headers)]
+    port, found_ms = cloud.ports["compute"], []
+    for number in range(length.rounds):
+        name = json.dumps({"server": {"name": f"renamed{number}"}}).encode()
+        paths = [f"/v2.1/servers/{server['id']}" for server in listed["servers"]]
+        renames = [request_bytes("PUT", path, cloud.headers, name) for path in paths]
+        closed_loop.run(port, READERS, 120, renames, once=True)
+        found_ms.append(closed_loop.run(port, 1, 60, get, once=True).percentiles().max_ms)
+    report("get_servers_detail_1000_all_changed", median(found_ms), "ms", None)
+
+
 def _costly(cloud: Cloud, connections: int, seconds: float, requests: list[bytes]) -> tuple[float, float]:
     """Answers a second, and the processor time of the API's process for each in µs."""
     before = cloud.cpu()["api-0"]

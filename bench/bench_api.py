@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from bench import nova_cloud, open_loop
 from bench.api_changes import measure_bulk, measure_one_writer, measure_writers
-from bench.api_reads import ROWS, Length, measure_changing, measure_lists, measure_reads
+from bench.api_reads import ROWS, Length, measure_all_changed, measure_changing, measure_lists, measure_reads
 from bench.cloud import running_cloud
 from bench.mixes import MIXES, job, measure_mix, report_run
 
@@ -41,6 +41,7 @@ def main(*, quick: bool = False) -> None:
             cloud.wait_idle()
         else:
             measure_changing(cloud, create, length)
+            measure_all_changed(cloud, length)
             for mix in MIXES:
                 measure_mix(cloud, create, mix, STEP_S)
         measure_one_writer(cloud, create, length)

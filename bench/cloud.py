@@ -32,7 +32,13 @@ FACES = ("identity", "compute", "image", "network", "placement")
 VERSION = "2.96"
 WAIT_S = 180
 #: Fake hosts that nothing fills: one takes what a minute brings.
-ROOMY = ('driver = "fake"', "fake_vcpus = 100_000", "fake_ram_mib = 40_000_000", "fake_disk_gib = 1_000_000")
+ROOMY = (
+    'driver = "fake"',
+    "fake_vcpus = 100",
+    "cpu_allocation_ratio = 1000.0",
+    "fake_ram_mib = 40_000_000",
+    "fake_disk_gib = 1_000_000",
+)
 #: Whose processor time counts as the control plane's; the others play hypervisors and networks.
 CONTROL_PLANE = ("conductor", "scheduler", "api")
 
@@ -42,6 +48,7 @@ class Options(msgspec.Struct, frozen=True):
 
     hosts: int = 20  # that its own compute daemon plays
     hub: str = ""  # "" = a Unix socket
+    heartbeat_s: float = 5.0
     extra: tuple[str, ...] = ()  # further sections of the configuration
 
 
@@ -55,7 +62,7 @@ class Cloud:
         lines = [f'state_dir = "{folder / "var"}"', 'host = "bench"', "[api]", "workers = 1"]
         lines += [f"{face}_port = {port}" for face, port in self.ports.items()]
         lines += ["[compute]", *ROOMY, f"fake_hosts = {options.hosts}", "[network]", 'driver = "fake"']
-        lines += ["[hub]", f'address = "{options.hub}"', *options.extra]
+        lines += ["[hub]", f'address = "{options.hub}"', f"heartbeat_s = {options.heartbeat_s}", *options.extra]
         self.config.write_text("\n".join(lines) + "\n")
         self.token = ""
         self.project = ""

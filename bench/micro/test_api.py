@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
-from bench.stand import AsgiClient, Stand
+from bench.stand import TOKEN_KEY, AsgiClient, Stand, now_us
 from nova_fast.identity.tokens import unseal
+from nova_fast.state import schema as tables
 
 TIMES = 20  # requests in one turn of the loop
 
@@ -31,8 +34,6 @@ def _many(
 
 
 def test_token_check(benchmark: Any, stand: Stand) -> None:
-    from bench.stand import TOKEN_KEY
-
     assert benchmark(unseal, TOKEN_KEY, stand.token).user_id == stand.user_id
 
 
@@ -52,6 +53,23 @@ def test_middleware_and_an_empty_list_x20(benchmark: Any, loop: Any, client: Asg
 def test_list_detail_100(benchmark: Any, loop: Any, client: AsgiClient) -> None:
     assert benchmark(_many, loop, client, "/v2.1/servers/detail", b"limit=100", 1) == 200
     assert len(json.loads(client.body)["servers"]) == 100
+
+
+def test_list_detail_100_of_changed_servers(benchmark: Any, loop: Any, client: AsgiClient, stand: Stand) -> None:
+    """Nothing that was kept of them is of use."""
+    names = itertools.count()
+
+    def change() -> None:
+        with stand.store.transaction(now_us()) as tx:
+            newest = list(tx.scan_index(tables.SERVERS_BY_PROJECT, stand.project_id, limit=100))
+            for server in newest:
+                tx.put(tables.SERVERS, msgspec.structs.replace(server, name=f"changed{next(names)}"))
+
+    def ask() -> int:
+        return _many(loop, client, "/v2.1/servers/detail", b"limit=100", 1)
+
+    assert benchmark.pedantic(ask, setup=change, rounds=30, warmup_rounds=2) == 200
+    assert all(server["name"].startswith("changed") for server in json.loads(client.body)["servers"])
 
 
 def test_list_1000(benchmark: Any, loop: Any, client: AsgiClient) -> None:
