@@ -14,7 +14,8 @@ A pure core over the compiled table of hosts. Nothing here does I/O or reads a c
 * ``filters``, ``weighers``, ``topology``: Nova's, by what each has to look at; ``plugins``: a site's own;
 * ``lowering``: a request as what the table can decide: a class of requests, sets of rows, further terms of the sum;
 * ``search``: that, with the table's verdicts kept current;
-* ``hosts``: what each host has and what is taken of it, in step with the table; ``fleet``: who is where;
+* ``hosts``: what each host has and what is taken of it, in step with the table; ``aggregates``: whom they concern;
+* ``fleet``: who is where;
 * ``claims``: which server holds what where, so that a choice is counted once from the choice to the commit;
 * ``policies``: ``filter``, ``simple``, ``chance``, ``zone``: how one of the hosts that pass is chosen;
 * ``explain``: how many hosts each filter removed, and which one change would help most; ``whatif``: how many more fit;

@@ -21,6 +21,7 @@ from nova_fast.model.errors import InternalError
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of, stock_of
 from nova_fast.model.tasks import HostWeight
 from nova_fast.model.topology import GuestTopology, NumaCell, PciPool, Taken, changed, free_pools, with_usage
+from nova_fast.scheduler.aggregates import Aggregates
 from nova_fast.scheduler.facts import HostFacts, HostState, Offer, facts_key, facts_of
 from nova_fast.scheduler.images import Images
 from nova_fast.scheduler.profiles import Profiles
@@ -101,8 +102,7 @@ class Hosts:
         self.profiles = Profiles()
         self._by_name: dict[str, KnownHost] = {}
         self._names: list[str] = []  # by row; "" = a free row
-        self._aggregates: dict[str, Aggregate] = {}
-        self._aggregates_of: dict[str, set[str]] = {}  # by host
+        self._aggregates = Aggregates()
         self._isolated_hosts = isolated_hosts
         self._plain_profiles: dict[Hashable, int] = {}  # of hosts in no aggregate, by ``facts_key``
 
@@ -163,10 +163,7 @@ class Hosts:
         for name in list(self._by_name):
             self.remove(name)
         assert not self._by_name and len(self.table) == 0
-        self._aggregates.clear()
-        self._aggregates_of.clear()
-        for aggregate in aggregates:
-            self._note(aggregate)
+        self._aggregates.load(aggregates)
         for host, usage in sorted(hosts, key=lambda pair: pair[0].name):
             assert host.name == usage.host, f"the usage of {usage.host} came with the host {host.name}"
             self._add(host, usage)
@@ -192,15 +189,11 @@ class Hosts:
 
     def put_aggregate(self, aggregate: Aggregate) -> None:
         """An aggregate is new, or its hosts or metadata are."""
-        old = self._aggregates.get(aggregate.id)
-        touched = set(aggregate.hosts) if old is None else {*old.hosts, *aggregate.hosts}
-        self._forget(aggregate.id)
-        self._note(aggregate)
-        self._renew_all(touched)
+        self._renew_all(self._aggregates.put(aggregate))
 
     def remove_aggregate(self, aggregate_id: str) -> None:
         """An aggregate is gone."""
-        self._renew_all(self._forget(aggregate_id))
+        self._renew_all(self._aggregates.remove(aggregate_id))
 
     # ------------------------------------------------------------------ what servers take
     def charge(self, name: str, claim: Claim) -> None:
@@ -298,35 +291,18 @@ class Hosts:
 
     def _profile(self, host: Host) -> int:
         """Take the profile of a host. PERF: most are in no aggregate, and few of them differ."""
-        names = self._aggregates_of.get(host.name)
-        key = facts_key(host) if not names and host.name not in self._isolated_hosts else None
+        aggregates = self._aggregates.of(host.name)
+        key = facts_key(host) if not aggregates and host.name not in self._isolated_hosts else None
         number = self._plain_profiles.get(key) if key is not None else None
         if number is not None:
             self.profiles.take_again(number)
             return number
-        aggregates = [self._aggregates[one] for one in sorted(names or ())]
         facts = facts_of(host, aggregates, self._isolated_hosts)
         number = self.profiles.take(facts)
         self.table.set_version(number, facts.hypervisor_version)
         if key is not None:
             self._plain_profiles[key] = number
         return number
-
-    def _note(self, aggregate: Aggregate) -> None:
-        self._aggregates[aggregate.id] = aggregate
-        for name in aggregate.hosts:
-            self._aggregates_of.setdefault(name, set()).add(aggregate.id)
-
-    def _forget(self, aggregate_id: str) -> set[str]:
-        old = self._aggregates.pop(aggregate_id, None)
-        if old is None:
-            return set()
-        for name in old.hosts:
-            of_host = self._aggregates_of[name]
-            of_host.discard(aggregate_id)
-            if not of_host:
-                del self._aggregates_of[name]
-        return set(old.hosts)
 
     def _renew_all(self, names: Iterable[str]) -> None:
         for name in names:

@@ -2,7 +2,7 @@
 
 A number stays with its facts for as long as any host has them, so a class of requests keeps an array of verdicts by
 number and judges only the numbers that are new. What nobody has any more is kept too, because the same facts often come
-back (a host that is moved between aggregates and returned); ``unused`` tells how much of that there is.
+back (a host that is moved between aggregates and returned).
 """
 
 from __future__ import annotations
@@ -28,11 +28,6 @@ class Profiles:
 
     def __getitem__(self, number: int) -> HostFacts:
         return self._facts[number]
-
-    @property
-    def unused(self) -> int:
-        """Profiles that no host has."""
-        return self._hosts.count(0)
 
     def hosts(self, number: int) -> int:
         """How many hosts have a profile."""

@@ -239,7 +239,7 @@ def test_profiles_are_numbers_that_stay() -> None:
     assert [profiles.take(facts) for facts in (here, there, HostFacts(zone="here"))] == [0, 1, 0]
     assert (profiles.hosts(0), profiles.hosts(1)) == (2, 1)
     profiles.give_back(1)
-    assert (len(profiles), profiles.unused) == (2, 1)
+    assert (len(profiles), profiles.hosts(1)) == (2, 0)
     assert profiles.take(there) == 1
     assert profiles[1] == there
 
