@@ -44,8 +44,9 @@ def microseconds(at_us: int) -> str | None:
     return f"{_second(whole)}.{rest_us:06d}"
 
 
+@functools.lru_cache(maxsize=4096)
 def _second(at_s: int) -> str:
-    """``2026-11-23T08:00:00``. PERF: 0.4 µs against 2.2 of strftime; a server has three times."""
+    """``2026-11-23T08:00:00``. PERF: 0.4 µs against 2.2 of strftime; a server has three times, often the same."""
     day, rest_s = divmod(at_s, S_PER_DAY)
     minutes, second = divmod(rest_s, 60)
     hour, minute = divmod(minutes, 60)
