@@ -33,8 +33,8 @@ def test_no_command_repairs() -> None:
     commands = next(action for action in cli.parser()._actions if action.dest == "command").choices
     assert commands is not None
     assert set(commands) == {
-        "up", "down", "status", "check", "backup", "restore", "explain", "capacity", "openapi", "version", "supervise",
-        "conductor", "scheduler", "network", "compute", "api",
+        "up", "down", "status", "check", "backup", "restore", "explain", "capacity", "sdk-key", "openapi", "version",
+        "supervise", "conductor", "scheduler", "network", "compute", "api",
     }  # fmt: skip
 
 
