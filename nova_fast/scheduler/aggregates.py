@@ -22,7 +22,8 @@ class Aggregates:
 
     def of(self, host: str) -> list[Aggregate]:
         """Those that a host is in, in the order of their ids."""
-        return [self._by_id[one] for one in sorted(self._of_host.get(host, ()))]
+        ids = self._of_host.get(host)
+        return [self._by_id[one] for one in sorted(ids)] if ids else []
 
     def put(self, aggregate: Aggregate) -> set[str]:
         """One is new, or its hosts or metadata are; returns the hosts to which that makes a difference.
