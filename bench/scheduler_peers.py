@@ -20,8 +20,12 @@ import numpy as np
 from bench import nova_peer
 from bench.results import not_measured, report
 from bench.scheduler_fleet import IO_OPS_MAX, Asked, make_classes, make_table, run_stream
+from bench.scheduler_stream import decide
+from bench.scheduler_stream import fleet as our_fleet
 from nova_fast._ext.fleet import HOST_ENABLED, HOST_UP, HostTable
 from nova_fast._ext.rows import HostRow
+from nova_fast.config import SchedulerConfig
+from nova_fast.scheduler.select import Scheduler
 
 SIZES, SIZES_QUICK = ((1_000, "1k"), (10_000, "10k"), (100_000, "100k")), ((1_000, "1k"),)
 ROUNDS, ROUNDS_QUICK = 15, 3
@@ -94,11 +98,6 @@ def main(*, quick: bool = False) -> None:
 
 def measure_nova() -> None:
     """Nova's filters and weighers, and our whole step, decision after decision in turns."""
-    from bench.bench_scheduler import decide
-    from bench.bench_scheduler import fleet as our_fleet
-    from nova_fast.config import SchedulerConfig
-    from nova_fast.scheduler.select import Scheduler
-
     with nova_peer.NovaPeer() as nova:
         print(f"peer: Nova {nova.version}")
         for hosts in NOVA_HOSTS:
