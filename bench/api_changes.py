@@ -59,11 +59,11 @@ def measure_writers(cloud: Cloud, create: dict[str, Any], length: Length) -> Non
     promised("post_servers_64_clients_p50_in_syncs", latencies.ms(50) / median(syncs))
     promised("post_servers_64_clients_p99_to_p50", latencies.ms(99) / latencies.ms(50))
     half = job(cloud, create, "create", median(rates) / 2, length.seconds)
-    found = open_loop.run(msgspec.structs.replace(half, arrivals=POISSON))
+    at_half = open_loop.run(msgspec.structs.replace(half, arrivals=POISSON))
     cloud.wait_idle()
-    report_run("post_servers_half_load", found)
-    if not found.saturated:
-        report("post_servers_half_load_p50_in_syncs", found.percentiles().ms(50) / median(syncs), "syncs", None)
+    report_run("post_servers_half_load", at_half)
+    if not at_half.saturated:
+        report("post_servers_half_load_p50_in_syncs", at_half.percentiles().ms(50) / median(syncs), "syncs", None)
 
 
 def measure_bulk(cloud: Cloud, create: dict[str, Any], count: int) -> None:

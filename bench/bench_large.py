@@ -99,7 +99,7 @@ class Placing:
                     assert placement.host, placement.hint
                     self._engine.take_answer(tx, task.id, placement)
                 self._advance(tx)
-                events = list(tx.events)
+                events = [event for _, event in tx.events]
             for event in events:
                 self.scheduler.apply(event)
 

@@ -17,8 +17,9 @@ import sys
 import time
 from typing import Any
 
-from bench.cloud import ROOT, Cloud, running_cloud
+from bench.cloud import Cloud, running_cloud
 from bench.fill import fill
+from bench.machine import ROOT
 from bench.results import report
 
 HOSTS, SERVERS = 10_000, 100_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from bench.bench_scheduler import fleet
+from bench.scheduler_stream import fleet
 from bench.scheduler_fleet import make_classes, make_table, run_stream
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.events import Claimed, Released
