@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from bench.scheduler_stream import fleet
 from bench.scheduler_fleet import make_classes, make_table, run_stream
+from bench.scheduler_stream import fleet
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.events import Claimed, Released
 from nova_fast.model.hosts import Claim
