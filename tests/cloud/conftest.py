@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -82,7 +83,7 @@ class Cloud:
         for section, options in sections.items():
             lines += ["", f"[{section}]", *(f"{name} = {json.dumps(value)}" for name, value in options.items())]
         self.config.write_text("\n".join(lines) + "\n")
-        self._cli: Session | None = None
+        self._clis: dict[int, Session] = {}  # by thread
 
     # ------------------------------------------------------------------ the cloud
     def nova_fast(self, *arguments: str, check: bool = True) -> str:
@@ -124,16 +125,17 @@ class Cloud:
 
     @property
     def cli(self) -> Session:
-        """The openstack CLI, in one process for all commands."""
-        if self._cli is None:
-            self._cli = Session(self.environment(), COMMAND_TIMEOUT_S)
-        return self._cli
+        """The openstack CLI, in one process for all commands of a thread."""
+        thread = threading.get_ident()
+        if thread not in self._clis:
+            self._clis[thread] = Session(self.environment(), COMMAND_TIMEOUT_S)
+        return self._clis[thread]
 
     def hang_up(self) -> None:
-        """End the process of the CLI; the next command starts another."""
-        if self._cli is not None:
-            self._cli.close()
-            self._cli = None
+        """End the processes of the CLI."""
+        for session in self._clis.values():
+            session.close()
+        self._clis.clear()
 
     def text(self, *arguments: str) -> str:
         """What the openstack CLI prints."""

@@ -55,13 +55,13 @@ def it_is_answered_before_it_is_committed(patch: Patch) -> None:
 
 
 def a_command_is_not_remembered(patch: Patch) -> None:
-    put = Transaction.put
+    insert = Transaction.insert
 
     def forgetful(self: Transaction, table: Any, record: Any) -> None:
         if table is not tables.DONE_COMMANDS:
-            put(self, table, record)
+            insert(self, table, record)
 
-    patch.setattr(Transaction, "put", forgetful)
+    patch.setattr(Transaction, "insert", forgetful)
 
 
 def an_answer_is_dropped(patch: Patch) -> None:
@@ -168,7 +168,7 @@ def a_refused_command_is_half_done(patch: Patch) -> None:
 
 
 def a_refused_command_is_taken_back_in_name_only(patch: Patch) -> None:
-    def forget(self: Transaction, mark: tuple[int, int]) -> None:
+    def forget(self: Transaction, mark: tuple[int, int, int]) -> None:
         del self._journal[mark[0] :]
         del self.events[mark[1] :]
 

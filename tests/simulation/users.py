@@ -170,6 +170,8 @@ class Users:
             nics = (RequestedNic(port_id=rng.choice(own)),)
         elif wish < 0.35:
             nics = (RequestedNic(network_id=NOBODYS_ID),)
+        elif wish < 0.4 and count == 1:
+            nics = (RequestedNic(port_id=NOBODYS_ID),)  # found out when the server has been written
         message = CreateServers(
             caller=caller,
             name=creation.name,
