@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nova_fast.model.base import Record
+from nova_fast.model.words import TRUE_WORDS
 
 
 class Flavor(Record, frozen=True):
@@ -41,7 +42,7 @@ def masked_vcpus(extra_specs: dict[str, str], vcpus: int, image_mask: str = "") 
     ``hw:cpu_dedicated_mask`` names them, else the mask of realtime vCPUs, of the image before the flavor.
     """
     mask = extra_specs.get("hw:cpu_dedicated_mask", "")
-    if not mask and extra_specs.get("hw:cpu_realtime", "").lower() in _TRUE:
+    if not mask and extra_specs.get("hw:cpu_realtime", "").lower() in TRUE_WORDS:
         mask = image_mask or extra_specs.get("hw:cpu_realtime_mask", "")
     try:
         chosen = parse_cpus(f"0-{vcpus - 1},{mask}" if mask.strip().startswith("^") else mask)
@@ -59,6 +60,3 @@ def parse_cpus(text: str) -> frozenset[int]:
             first, dash, last = rule.removeprefix("^").partition("-")
             (rejected if rule.startswith("^") else taken).update(range(int(first), int(last if dash else first) + 1))
     return frozenset(taken - rejected)
-
-
-_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from nova_fast.model.errors import BadRequest
 from nova_fast.model.flavors import masked_vcpus, parse_cpus
+from nova_fast.model.words import is_true
 
 SMALL, LARGE, ANY = -1, -2, -3  # page sizes that a host chooses
 SHARED, DEDICATED, MIXED = "shared", "dedicated", "mixed"
@@ -28,7 +29,6 @@ _HYPERTHREADING = "HW_CPU_HYPERTHREADING"
 _NUMBERED = r"([1-9][0-9]*)?:"
 _RESOURCES = {name: re.compile(f"resources{_NUMBERED}{name}") for name in ("VCPU", "PCPU")}
 _THREADS = re.compile(f"trait{_NUMBERED}{_HYPERTHREADING}")
-_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))
 
 Part = TypeVar("Part")
 
@@ -101,8 +101,8 @@ def feature(asked: Asked, name: str) -> str:
 def check_encryption(asked: Asked, flavor: str, image: str) -> None:
     """Raises BadRequest where encrypted memory is asked for and cannot be given; the names are for the sentence."""
     said, set_to = asked.extra_specs.get("hw:mem_encryption"), asked.image_properties.get("hw_mem_encryption")
-    by_flavor = None if said is None else said.strip().lower() in _TRUE
-    by_image = None if set_to is None else set_to.strip().lower() in _TRUE
+    by_flavor = None if said is None else is_true(said)
+    by_image = None if set_to is None else is_true(set_to)
     if not by_flavor and not by_image:
         return
     if by_flavor is not None and by_image is not None and by_flavor != by_image:
@@ -224,7 +224,7 @@ def _masked_vcpus(asked: Asked) -> frozenset[int]:
 
 def realtime_vcpus(asked: Asked) -> frozenset[int]:
     """The vCPUs of ``hw:cpu_realtime_mask``, of the image before the flavor; all without a mask, none if not wanted."""
-    if asked.extra_specs.get("hw:cpu_realtime", "").strip().lower() not in _TRUE:
+    if not is_true(asked.extra_specs.get("hw:cpu_realtime", "")):
         return frozenset()
     every, image_mask = frozenset(range(asked.vcpus)), asked.image_properties.get("hw_cpu_realtime_mask", "")
     mask = image_mask or asked.extra_specs.get("hw:cpu_realtime_mask", "")

@@ -13,6 +13,7 @@ from nova_fast.model.base import Record, Value
 from nova_fast.model.flavors import Flavor, masked_vcpus
 from nova_fast.model.placement_names import RESOURCE_CLASSES
 from nova_fast.model.topology import CellUsage, GuestTopology, NumaCell, PciPool
+from nova_fast.model.words import is_true
 
 #: The scope of extra specs that ask for amounts of resource classes.
 RESOURCES = "resources:"
@@ -234,9 +235,6 @@ def _feature_classes(extra_specs: dict[str, str], image_properties: Mapping[str,
     labels = [label.strip() for label in extra_specs.get("hw:pmem", "").split(",")]
     classes = ["CUSTOM_PMEM_NAMESPACE_" + re.sub(r"[^A-Z0-9]", "_", label.upper()) for label in labels if label]
     asked = (extra_specs.get("hw:mem_encryption", ""), image_properties.get("hw_mem_encryption", ""))
-    if any(text.strip().lower() in _TRUE for text in asked):
+    if any(map(is_true, asked)):
         classes.append("MEM_ENCRYPTION_CONTEXT")
     return classes
-
-
-_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))

@@ -7,6 +7,7 @@ and texts; an aggregate's metadata is compared with ``str`` of that ("True", not
 from __future__ import annotations
 
 from nova_fast.model.tasks import PlacementRequest
+from nova_fast.model.words import is_true
 
 ImageValue = bool | int | str | list[int] | list[str]
 
@@ -65,7 +66,6 @@ _TEXTS = _words(
     os_distro os_secure_boot os_type
     """
 )
-_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))
 _TRAIT = "trait:"
 
 _ARCHITECTURES = {
@@ -114,7 +114,7 @@ def known_properties(properties: dict[str, str]) -> dict[str, ImageValue]:
     known: dict[str, ImageValue] = {}
     for name, text in texts.items():
         if name in _BOOLEANS:
-            known[name] = text.strip().lower() in _TRUE
+            known[name] = is_true(text)
         elif name in _INTEGERS:
             known[name] = int(text) if text.strip().isdecimal() else text
         elif name in _TEXTS:

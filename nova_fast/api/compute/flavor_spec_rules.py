@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 from nova_fast.model.errors import BadRequest
 from nova_fast.model.placement_names import RESOURCE_CLASSES, TRAITS
+from nova_fast.model.words import FALSE_WORDS, TRUE_WORDS
 
 #: Says what is wrong with a value; "" = nothing.
 Wrong = Callable[[str], str]
 
-_TRUTH = frozenset({"1", "t", "true", "on", "y", "yes", "0", "f", "false", "off", "n", "no"})
 _GROUP = r"([a-zA-Z0-9_-]{1,64})?"  # resources1:…, trait_net:…
 _CPUS = r"\^?\d+((-\d+)?(,\^?\d+(-\d+)?)?)*"
 
@@ -26,7 +26,7 @@ def _any(_value: str) -> str:
 
 
 def _truth(value: str) -> str:
-    return "" if value.strip().lower() in _TRUTH else f"'{value}' is not a valid boolean-like value"
+    return "" if value.strip().lower() in TRUE_WORDS | FALSE_WORDS else f"'{value}' is not a valid boolean-like value"
 
 
 def _number(least: int | None = None, most: int | None = None) -> Wrong:

@@ -21,6 +21,7 @@ from nova_fast.api.compute.server_hints import Hints, read_hints
 from nova_fast.api.framework.request import Request
 from nova_fast.model.commands.servers import RequestedNic
 from nova_fast.model.errors import BadRequest
+from nova_fast.model.words import FALSE_WORDS, TRUE_WORDS
 
 NAME_CHARACTERS_MAX = 255
 USER_DATA_BYTES_MAX = 65535
@@ -29,8 +30,6 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}")
 _HOSTNAME = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?")
 _TAG = re.compile(r"[^,/]{1,60}")
 _FQDN_CHARACTERS_MAX = 255
-_TRUE = frozenset({"1", "t", "true", "on", "y", "yes"})
-_FALSE = frozenset({"0", "f", "false", "off", "n", "no"})
 
 Text255 = Annotated[str, Meta(max_length=NAME_CHARACTERS_MAX)]
 Metadata = dict[Annotated[str, Meta(min_length=1, max_length=255)], Text255]
@@ -154,9 +153,9 @@ def boolean(value: Any, field: str) -> bool:
     if isinstance(value, bool):
         return value
     text = str(value).strip().lower()
-    if text in _TRUE:
+    if text in TRUE_WORDS:
         return True
-    if text in _FALSE:
+    if text in FALSE_WORDS:
         return False
     raise BadRequest(f"Invalid input for field/attribute {field}. Value: {value!r} is not a boolean.", field=field)
 

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from nova_fast.model.errors import BadRequest
+from nova_fast.model.words import FALSE_WORDS, TRUE_WORDS
 
 T = TypeVar("T")
 
@@ -16,8 +17,6 @@ Identifier = Annotated[str, Meta(max_length=64)]
 #: Clients write true, "True", 1, "1", …
 Boolean = bool | int | str
 Number = int | str
-_TRUE = frozenset({"true", "1", "yes", "on", "t", "y"})
-_FALSE = frozenset({"false", "0", "no", "off", "f", "n"})
 BULK_MAX = 100
 
 
@@ -33,9 +32,9 @@ def bad_value(field: str, reason: str) -> BadRequest:
 def boolean(value: Boolean, field: str) -> bool:
     """A truth value in any spelling. Raises BadRequest."""
     text = str(value).strip().lower()
-    if text in _TRUE:
+    if text in TRUE_WORDS:
         return True
-    if text in _FALSE:
+    if text in FALSE_WORDS:
         return False
     raise bad_value(field, f"'{str(value)[:40]}' cannot be converted to boolean.")
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from nova_fast.model.errors import BadRequest
 from nova_fast.model.topology import PciPool
+from nova_fast.model.words import TRUE_WORDS
 
 SYSFS = Path("/sys/bus/pci/devices")
 _FIELD = "compute.pci_device_spec"
@@ -22,7 +23,6 @@ _PARTS = (("domain", 4, 0xFFFF), ("bus", 2, 0xFF), ("slot", 2, 0x1F), ("function
 _ADDRESS = re.compile(r"([0-9a-f]{4}):([0-9a-f]{2}):([0-9a-f]{2})\.([0-7])")
 _ANY = "*"
 _BOOLEANS = ("remote_managed", "live_migratable")
-_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))
 
 
 class PciDevice(NamedTuple):
@@ -132,7 +132,7 @@ def _read_spec(text: str, devices: list[PciDevice]) -> DeviceSpec:
         raise _refused(text, '{"vendor_id": …, "product_id": …, "address": …} in JSON') from error
     for name in ("managed", "one_time_use"):
         asked = str(entry.pop(name, "")).lower()
-        if asked and (asked in _TRUE) != (name == "managed"):
+        if asked and (asked in TRUE_WORDS) != (name == "managed"):
             raise _refused(
                 text, f"{name} cannot be {asked} here: libvirt takes devices from the host and gives them back"
             )
@@ -144,7 +144,7 @@ def _read_spec(text: str, devices: list[PciDevice]) -> DeviceSpec:
 
 
 def _tag(name: str, value: str) -> str:
-    return ("true" if value.lower() in _TRUE else "false") if name in _BOOLEANS else value
+    return ("true" if value.lower() in TRUE_WORDS else "false") if name in _BOOLEANS else value
 
 
 def _patterns(address: Any) -> tuple[re.Pattern[str], ...]:

@@ -12,10 +12,10 @@ from collections.abc import Iterator
 
 from nova_fast.config import SchedulerConfig
 from nova_fast.model.tasks import PlacementRequest
+from nova_fast.model.words import is_true
 from nova_fast.scheduler.image_properties import image_properties
 
 _TRAIT = re.compile(r"trait[a-zA-Z0-9_-]{0,64}:(.*)")
-_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))
 _HYPERTHREADING = "HW_CPU_HYPERTHREADING"
 
 # What image_metadata_prefilter requires for a property: prefix of the trait, the value is the rest.
@@ -113,4 +113,4 @@ def _feature(request: PlacementRequest, name: str, scope: str = "hw") -> str:
 
 
 def _is_on(request: PlacementRequest, name: str) -> bool:
-    return _feature(request, name).strip().lower() in _TRUE
+    return is_true(_feature(request, name))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from nova_fast.model.errors import BadRequest
 from nova_fast.model.tasks import PlacementRequest
 from nova_fast.model.topology import NumaCell, PciPool
+from nova_fast.model.words import TRUE_WORDS
 from nova_fast.scheduler.topology.wanted import feature
 
 _SPEC = "pci_passthrough:alias"
@@ -23,7 +24,6 @@ _IGNORED = frozenset(("resource_class", "traits"))  # placement's business in No
 _REMOTE = "remote_managed"
 _LIVE = "live_migratable"
 _PHYSICAL_FUNCTION, _VDPA = "type-PF", "vdpa"
-_TRUE = frozenset(("1", "t", "true", "on", "y", "yes"))
 
 Properties = dict[str, Any]
 
@@ -70,7 +70,7 @@ class Pool:
         self.devices = kept
 
     def is_on(self, name: str) -> bool:
-        return str(self.properties.get(name, "")).lower() in _TRUE
+        return str(self.properties.get(name, "")).lower() in TRUE_WORDS
 
 
 def pools_of(pools: Iterable[PciPool]) -> list[Pool]:
@@ -93,7 +93,7 @@ def read_aliases(texts: Iterable[str]) -> dict[str, Alias]:
         if "device_type" in entry:
             entry["dev_type"] = entry.pop("device_type")
         if _LIVE in entry:
-            entry[_LIVE] = "true" if str(entry[_LIVE]).lower() in _TRUE else "false"
+            entry[_LIVE] = "true" if str(entry[_LIVE]).lower() in TRUE_WORDS else "false"
         known = aliases.get(name, Alias(policy, ()))
         if known.policy != policy:
             raise BadRequest(f"The alias {name} has two NUMA policies.", field="scheduler.pci_alias")
@@ -164,7 +164,7 @@ def _usable(
     for kind in (_PHYSICAL_FUNCTION, _VDPA):
         if kind not in asked:  # only who asks for the whole of a network card gets it
             found = [pool for pool in found if pool.properties.get("dev_type") != kind]
-    if not any(str(entry.get(_REMOTE, "")).lower() in _TRUE for entry in request.entries):
+    if not any(str(entry.get(_REMOTE, "")).lower() in TRUE_WORDS for entry in request.entries):
         found = [pool for pool in found if not pool.is_on(_REMOTE)]
     for word in ("true", "false"):
         if all(entry.get(_LIVE) == word for entry in request.entries):
