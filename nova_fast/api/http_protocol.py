@@ -15,17 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import functools
 import logging
 import math
 import urllib.parse
 from asyncio import TimerHandle
-from collections.abc import Coroutine, Generator
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from nova_fast.api.driven import drive
 from nova_fast.api.http_answer import Cycle
 
 log = logging.getLogger(__name__)
@@ -55,31 +54,6 @@ class Wait(enum.Enum):
 def _never(scope: Any) -> bool:
     """What an application answers without waiting, when it does not say."""
     return False
-
-
-class _Rest:
-    """A coroutine that has begun already, from what it awaits on."""
-
-    def __init__(self, coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
-        self._coroutine = coroutine
-        self._awaited = awaited
-
-    def __await__(self) -> Generator[Any, Any, None]:
-        while True:
-            try:
-                value = yield self._awaited
-            except BaseException as error:  # noqa: BLE001 - it is for the coroutine
-                step = functools.partial(self._coroutine.throw, error)
-            else:
-                step = functools.partial(self._coroutine.send, value)
-            try:
-                self._awaited = step()
-            except StopIteration:
-                return
-
-
-async def _rest(coroutine: Coroutine[Any, Any, None], awaited: Any) -> None:
-    await _Rest(coroutine, awaited)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -211,14 +185,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._answer_at_once(at_once)
 
     def _answer_at_once(self, cycle: Cycle) -> None:
-        answer = cycle.run_asgi(self.app)
-        try:
-            awaited = answer.send(None)
-        except StopIteration:
-            return
-        task = self.loop.create_task(_rest(answer, awaited))  # it waits all the same
-        task.add_done_callback(self.tasks.discard)
-        self.tasks.add(task)
+        rest = drive(cycle.run_asgi(self.app))
+        if rest is not None:  # it waits all the same
+            task = self.loop.create_task(rest)
+            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(task)
 
     def on_response_complete(self) -> None:
         """Go on with the next request, or wait for it."""

@@ -10,13 +10,13 @@ as the answer itself, are left out.
 
 from __future__ import annotations
 
-import types
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Coroutine
 from typing import Any
 
 import msgspec
 
 from nova_fast.api.app import FACES, port_of
+from nova_fast.api.driven import drive
 from nova_fast.api.framework.build import Application, FaceApp
 from nova_fast.api.zmq.scopes import READS, Scope, Scopes
 from nova_fast.config import Config
@@ -200,34 +200,11 @@ def _drive(
     serving: Coroutine[Any, Any, None], end: _Told | _Sink, scope: Scope
 ) -> Answer | Coroutine[Any, Any, Answer]:
     """Run it until its end; if it waits, the rest is for a task."""
-    try:
-        waiting = serving.send(None)
-    except StopIteration:
-        return end.answer(scope)
-    return _finish(_rest(serving, waiting), end, scope)
+    rest = drive(serving)
+    return end.answer(scope) if rest is None else _finish(rest, end, scope)
 
 
 async def _finish(serving: Awaitable[None], end: _Told | _Sink, scope: Scope) -> Answer:
     await serving
     answer = end.answer(scope)
     return answer if isinstance(answer, Answer) else await answer
-
-
-@types.coroutine
-def _rest(serving: Coroutine[Any, Any, None], waiting: Any) -> Generator[Any, Any, None]:
-    """The rest of a coroutine that was driven by hand until it waited."""
-    while True:
-        try:
-            value = yield waiting
-        except GeneratorExit:
-            serving.close()
-            raise
-        except BaseException as error:  # noqa: BLE001 - handed on to whom it is meant for
-            step: Callable[[Any], Any] = serving.throw
-            value = error
-        else:
-            step = serving.send
-        try:
-            waiting = step(value)
-        except StopIteration:
-            return
