@@ -40,10 +40,13 @@ def take_host(tx: Transaction, server: Server, host_name: str, chosen: Claim | N
         raise _lost(host_name, "has no more room")
     if claim.topology is not None and (why := _shortage(host, usage, claim.topology)):
         raise _lost(host_name, why)
-    tx.put(tables.HOST_USAGE, _changed(usage, claim, 1))
     properties = server.image_properties
-    tx.emit(
-        Claimed(server_id=server.id, host=host_name, claim=claim, group_id=server.group_id, image_properties=properties)
+    _move(
+        tx,
+        usage,
+        Claimed(
+            server_id=server.id, host=host_name, claim=claim, group_id=server.group_id, image_properties=properties
+        ),
     )
     claimed = claim if chosen is not None or not _CLAIMING.isdisjoint(properties) else None
     return msgspec.structs.replace(server, host=host_name, claimed=claimed)
@@ -66,9 +69,8 @@ def leave_host(tx: Transaction, server: Server) -> Server:
     claim = server.claim
     usage = tx.get(tables.HOST_USAGE, server.host)
     assert usage is not None, f"{server.host} has no usage although {server.id} is on it"
-    tx.put(tables.HOST_USAGE, _changed(usage, claim, -1))
     properties = server.image_properties
-    tx.emit(Released(server_id=server.id, host=server.host, claim=claim, image_properties=properties))
+    _move(tx, usage, Released(server_id=server.id, host=server.host, claim=claim, image_properties=properties))
     return msgspec.structs.replace(server, host="", claimed=None)
 
 
@@ -78,9 +80,14 @@ def charge(tx: Transaction, consumer_id: str, host_name: str, claim: Claim, sign
     To who follows the events it is a claim like a server's.
     """
     usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
-    tx.put(tables.HOST_USAGE, _changed(usage, claim, sign))
     event = Claimed if sign > 0 else Released
-    tx.emit(event(server_id=consumer_id, host=host_name, claim=claim))
+    _move(tx, usage, event(server_id=consumer_id, host=host_name, claim=claim))
+
+
+def _move(tx: Transaction, usage: HostUsage, event: Claimed | Released) -> None:
+    """Count what a consumer takes or gives back, and tell who follows."""
+    tx.put(tables.HOST_USAGE, _changed(usage, event.claim, 1 if isinstance(event, Claimed) else -1))
+    tx.emit(event)
 
 
 def _fits(host: Host, usage: HostUsage, claim: Claim) -> bool:

@@ -136,7 +136,6 @@ class Store:
                 times_us = (now_us, now_us if steady_us is None else steady_us)
                 tx = Transaction(txn, self._databases, times_us, entropy)
                 yield tx
-                tx.keep_shown()
                 tx.finish()
                 self._make_room(tx)
             except BaseException:

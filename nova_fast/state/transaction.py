@@ -176,14 +176,14 @@ class Transaction(Reader):
     def delete(self, table: Table[R], key: str | Key) -> None:
         """Remove a record, which must be there, and its index entries."""
         primary = table.primary(key)
-        known = self._known[table.name].pop(primary, None) or self._look(table, primary)
+        known = self._known[table.name].get(primary) or self._look(table, primary)
         assert known is not None, f"{table.name} has no {key!r} to delete"
         record, raw, _ = known
         for index in table.indexes:
             for entry in index.entries(record, primary):
                 self._write(index.name, entry, None, primary)
         self._write(table.name, primary, None, raw)
-        self._known[table.name].pop(primary, None)
+        del self._known[table.name][primary]
         self._changed(table, primary, record, None)
 
     def emit(self, event: Event) -> None:
@@ -205,20 +205,9 @@ class Transaction(Reader):
         assert added, "the log has an event of the future"
         self.events += numbered
 
-    def keep_shown(self) -> None:
-        """Say which servers look different now; once, behind everything else that is written."""
-        row = self._changes.row()
-        before, behind = self.shown_number()
-        if behind:  # commits of a release without this log came between
-            before, row = before + shown.ROWS, b""
-        number = before if row is None else before + 1
-        if row is not None:
-            self._store(self._databases[shown.DATABASE], shown.place(number), shown.pack(number, row))
-        time_us = self.time_us.to_bytes(_COUNTER_BYTES, "big")
-        self._store(self._meta, shown.NUMBER_AND_TIME, shown.pack(number, time_us))
-
     def finish(self) -> None:
-        """Keep the counters and the steady time: the last writes of every transaction."""
+        """Keep what looks different, the counters and the steady time: the last writes of every transaction."""
+        self._keep_shown()
         for name, value in self._counters.items():
             if value != self._stored_counters[name]:
                 self._store(self._meta, name, value.to_bytes(_COUNTER_BYTES, "big"))
@@ -244,6 +233,18 @@ class Transaction(Reader):
         self.notes.clear()
 
     # ------------------------------------------------------------------ inside
+    def _keep_shown(self) -> None:
+        """Say which servers look different now; once, behind all that commands have written."""
+        row = self._changes.row()
+        before, behind = self.shown_number()
+        if behind:  # commits of a release without this log came between
+            before, row = before + shown.ROWS, b""
+        number = before if row is None else before + 1
+        if row is not None:
+            self._store(self._databases[shown.DATABASE], shown.place(number), shown.pack(number, row))
+        time_us = self.time_us.to_bytes(_COUNTER_BYTES, "big")
+        self._store(self._meta, shown.NUMBER_AND_TIME, shown.pack(number, time_us))
+
     def _look(self, table: Table[R], primary: bytes) -> _Known | None:
         """What the store has under a key."""
         raw = self._txn.get(primary, db=self._databases[table.name])

@@ -227,12 +227,12 @@ def test_a_release_that_does_not_know_the_log_does_not_mislead_it(furnished: Wor
     with store.snapshot() as snapshot:
         server_id = next(snapshot.scan(tables.SERVERS)).id
     with store.transaction(time.time_ns() // 1000 + 1_000_000) as tx:
-        tx.keep_shown = lambda: None  # type: ignore[method-assign]  # as the release before
+        tx._keep_shown = lambda: None  # type: ignore[method-assign]  # as the release before
         tx.put(tables.SERVERS, msgspec.structs.replace(tx.need(tables.SERVERS, server_id, "Row"), name="old release"))
     assert number_of(store) == number
     twins.compare("while the old release writes")
     with store.transaction(time.time_ns() // 1000 + 2_000_000) as tx:
-        tx.keep_shown = lambda: None  # type: ignore[method-assign]
+        tx._keep_shown = lambda: None  # type: ignore[method-assign]
         tx.put(tables.SERVERS, msgspec.structs.replace(tx.need(tables.SERVERS, server_id, "Row"), name="again"))
     with store.transaction(time.time_ns() // 1000 + 3_000_000):
         pass  # this release is back
