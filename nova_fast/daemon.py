@@ -8,11 +8,13 @@ import gc
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from typing import Protocol
 
 import uvloop
 
 from nova_fast.config import Config
+from nova_fast.edges import Edges, shared_wire
 
 
 def set_up_logging(config: Config) -> None:
@@ -38,6 +40,26 @@ def run_daemon(config: Config, serve: Callable[[asyncio.Event], Awaitable[int | 
         return await serve(stop) or 0
 
     return uvloop.run(main())
+
+
+class Played(Protocol):
+    """The daemon of one host; a process may play several."""
+
+    async def start(self, stop: asyncio.Event) -> None: ...
+    async def close(self) -> None: ...
+
+
+@contextlib.asynccontextmanager
+async def playing(
+    names: Sequence[str], make: Callable[[str, Edges], Played], stop: asyncio.Event
+) -> AsyncIterator[None]:
+    """Start the daemon of each of these hosts, over one wire, and close them all in the end."""
+    with shared_wire(len(names)) as edges:
+        hosts = [make(name, edges) for name in names]
+        await asyncio.gather(*(host.start(stop) for host in hosts))
+        settle_memory()
+        yield
+        await asyncio.gather(*(host.close() for host in hosts))
 
 
 @contextlib.contextmanager

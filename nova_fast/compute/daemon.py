@@ -18,8 +18,8 @@ from nova_fast.compute.drivers.choice import create_driver
 from nova_fast.compute.monitors import Monitors
 from nova_fast.compute.reports import GuestReports
 from nova_fast.config import Config
-from nova_fast.daemon import run_daemon, settle_memory
-from nova_fast.edges import REAL, Edges, shared_wire
+from nova_fast.daemon import playing, run_daemon
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.hub.peer import Peer
 from nova_fast.model.base import Message
@@ -55,13 +55,9 @@ def main(config: Config, teardown: bool = False) -> int:
         if teardown:
             return await _switch_off(config)
         names = config.played_hosts
-        with shared_wire(len(names)) as edges:
-            hosts = [HostDaemon(config, name, edges) for name in names]
-            await asyncio.gather(*(host.start(stop) for host in hosts))
-            settle_memory()
-            log.info("nova-compute plays %d host(s) with the driver %s", len(hosts), config.compute.driver)
+        async with playing(names, lambda name, edges: HostDaemon(config, name, edges), stop):
+            log.info("nova-compute plays %d host(s) with the driver %s", len(names), config.compute.driver)
             await stop.wait()
-            await asyncio.gather(*(host.close() for host in hosts))
         return 0
 
     return run_daemon(config, serve)

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable
 
 from nova_fast.config import Config
-from nova_fast.daemon import run_daemon, settle_memory
-from nova_fast.edges import REAL, Edges, shared_wire
+from nova_fast.daemon import playing, run_daemon
+from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError, Unavailable
@@ -32,13 +32,9 @@ def main(config: Config, teardown: bool = False) -> int:
         if teardown:
             await Daemon(config, names[0]).teardown()
             return 0
-        with shared_wire(len(names)) as edges:
-            daemons = [Daemon(config, name, edges) for name in names]
-            await asyncio.gather(*(daemon.start(stop) for daemon in daemons))
-            settle_memory()
-            log.info("nova-network serves %d host(s) with the driver %s", len(daemons), config.network.driver)
+        async with playing(names, lambda name, edges: Daemon(config, name, edges), stop):
+            log.info("nova-network serves %d host(s) with the driver %s", len(names), config.network.driver)
             await stop.wait()
-            await asyncio.gather(*(daemon.close() for daemon in daemons))
         return 0
 
     return run_daemon(config, serve)

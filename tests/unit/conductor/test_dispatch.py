@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -105,21 +105,31 @@ def test_a_network_that_fails_again_and_again_is_logged_once(cloud: Cloud, caplo
     assert 1 <= sum("no bridge" in record.getMessage() for record in caplog.records) <= 3
 
 
+def listening(rig: Rig, first: Callable[[], None]) -> list[int]:
+    """The generations that a network daemon is told, which does something special when it is told the first."""
+    told: list[int] = []
+
+    async def network(message: Message) -> Message:
+        assert isinstance(message, ApplyNetworks)
+        told.append(message.generation)
+        if len(told) == 1:
+            first()
+        return await Hub.network(rig.hub, message)
+
+    rig.hub.peers["network@h1"] = network
+    return told
+
+
 def test_a_network_daemon_that_came_back_and_fails_is_told_again_though_nothing_has_changed(cloud: Cloud) -> None:
     async def story() -> None:
         rig = Rig(cloud)
-        told: list[int] = []
 
-        async def network(message: Message) -> Message:
-            assert isinstance(message, ApplyNetworks)
-            told.append(message.generation)
-            if len(told) == 1:
-                raise Unavailable("The bridges could not be changed.", code="network_backend")
-            return await Hub.network(rig.hub, message)
+        def fail() -> None:
+            raise Unavailable("The bridges could not be changed.", code="network_backend")
 
         async with rig.running():
             await rig.state(await rig.create(), VmState.ACTIVE)
-            rig.hub.peers["network@h1"] = network
+            told = listening(rig, fail)
             rig.dispatcher.networks.renew("h1")  # its machine has lost its power and all bridges
             await rig.until(lambda: len(told) == 2)
             assert told[0] == told[1]
@@ -130,16 +140,7 @@ def test_a_network_daemon_that_came_back_and_fails_is_told_again_though_nothing_
 def test_the_answer_of_a_network_daemon_that_is_gone_does_not_count_for_the_new_one(cloud: Cloud) -> None:
     async def story() -> None:
         rig = Rig(cloud)
-        told: list[int] = []
-
-        async def network(message: Message) -> Message:
-            assert isinstance(message, ApplyNetworks)
-            told.append(message.generation)
-            if len(told) == 1:
-                rig.dispatcher.networks.renew("h1")  # a new process has said hello meanwhile
-            return await Hub.network(rig.hub, message)
-
-        rig.hub.peers["network@h1"] = network
+        told = listening(rig, lambda: rig.dispatcher.networks.renew("h1"))  # a new process says hello meanwhile
         async with rig.running():
             await rig.state(await rig.create(), VmState.ACTIVE)
             assert len(told) >= 2
