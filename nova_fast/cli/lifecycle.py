@@ -150,6 +150,22 @@ def api_answers(config: Config) -> bool:
     return first_line.split()[1:2] == [b"200"]
 
 
+def has_host(config: Config) -> bool:
+    """Whether the cloud knows a compute host of this machine: until then no server would fit anywhere."""
+    from nova_fast.queries.hosts import known  # brings LMDB, which nothing else here needs
+    from nova_fast.state.store import EngineError, Store, StoreError
+
+    try:
+        store = Store.open(config.store_path, readonly=True)
+    except (StoreError, EngineError, OSError):
+        return False
+    try:
+        with store.snapshot() as snapshot:
+            return any(known(snapshot, name) for name in config.played_hosts)
+    finally:
+        store.close()
+
+
 def say(message: str) -> None:
     print(f"nova-fast: {message}", flush=True)
 
@@ -214,7 +230,8 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
         status = supervisor.read_status(cloud.setting)
         ours = status is not None and status.supervisor.pid == process.pid  # one that was killed leaves its last words
         members = status.programs if status and ours else []
-        if members and all(_settled(program) for program in members) and api_answers(cloud.config):
+        runs = bool(members) and all(_settled(program) for program in members) and api_answers(cloud.config)
+        if runs and has_host(cloud.config):
             return
         for program in members:
             if program.restarts >= RESTARTS_MAX:
@@ -225,6 +242,11 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
             raise Unavailable(f"the supervisor ended with code {process.returncode}", hint=_tail(cloud, "supervisor"))
         if time.monotonic() > deadline:
             down_names = ", ".join(program.name for program in members if not program.is_up)
+            if runs:
+                raise Unavailable(
+                    f"no compute host of this machine has reported within {START_TIMEOUT_S:g} s",
+                    hint=_tail(cloud, "compute"),
+                )
             raise Unavailable(
                 f"the API does not answer after {START_TIMEOUT_S:g} s"
                 + (f"; down: {down_names}" if down_names else ""),

@@ -22,7 +22,7 @@ STRANGER_FRAMES_MAX = 32  # of a connection that does not say who it is, between
 ASIDE_BYTES_MAX = 32 << 20  # set aside for one peer; above it the oldest is worked off whoever waits
 GREETING_PAUSE_S = 0.5  # between two WELCOMEs to one link: each makes the peer send again what it waits for
 _FORGOTTEN_AFTER = 10
-_FRAME_BYTES_SHIFT = 16  # every 64 KiB of a frame count like one more frame
+FRAME_BYTES_SHIFT = 16  # every 64 KiB of a frame count like one more frame
 
 
 class Conduct:
@@ -56,7 +56,7 @@ class Conduct:
         if self._turn != turn:
             self._turn = turn
             self._taken = 0
-        self._taken += 1 + (frame_bytes >> _FRAME_BYTES_SHIFT)
+        self._taken += 1 + (frame_bytes >> FRAME_BYTES_SHIFT)
         return self._taken <= TURN_FRAMES and not self.aside
 
     def set_aside(self, frame: bytes) -> None:
@@ -77,7 +77,7 @@ class Conduct:
 
     def fault(self, frame_bytes: int, frames: int = 1) -> bool:
         """A frame that breaks the rules (or, with 0 frames, only wastes its bytes); whether that was one too many."""
-        self._faults += frames + (frame_bytes >> _FRAME_BYTES_SHIFT)
+        self._faults += frames + (frame_bytes >> FRAME_BYTES_SHIFT)
         return self._faults > self._limits.faults_max
 
     def forgive(self) -> None:

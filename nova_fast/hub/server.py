@@ -27,7 +27,14 @@ from nova_fast.config import ConfigError, HubConfig
 from nova_fast.edges import REAL, Context, Edges
 from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
-from nova_fast.hub.conduct import ASIDE_BYTES_MAX, GREETING_PAUSE_S, STRANGER_FRAMES_MAX, TURN_FRAMES, Strangers
+from nova_fast.hub.conduct import (
+    ASIDE_BYTES_MAX,
+    FRAME_BYTES_SHIFT,
+    GREETING_PAUSE_S,
+    STRANGER_FRAMES_MAX,
+    TURN_FRAMES,
+    Strangers,
+)
 from nova_fast.hub.contracts import DAEMONS, ENCODER, Contracts
 from nova_fast.hub.events import EventFeed, EventSource
 from nova_fast.hub.incoming import Handlers, Incoming, RunBatch, Settings, read_answer
@@ -245,13 +252,15 @@ class HubServer:
         turn = self._turn = self._turn + 1
         self._serve_aside()
         try:
-            for _ in range(budget):
+            while budget > 0:
+                budget -= 1
                 route = recv(_DONTWAIT)
                 link = routes.get(route)
                 if link is None:
                     self._on_stranger(route)
                     continue
                 frame = recv(_DONTWAIT)
+                budget -= len(frame) >> FRAME_BYTES_SHIFT
                 if get(_RCVMORE):
                     self._skip_parts()
                     self._fault(link, len(frame))

@@ -65,6 +65,11 @@ def get(reader: Reader, name: str) -> Host:
     return host
 
 
+def known(reader: Reader, name: str) -> bool:
+    """Whether a host of this name has ever reported and was not deleted."""
+    return reader.get(tables.HOSTS, name) is not None
+
+
 def by_uuid(reader: Reader, uuid: str) -> Host | None:
     """The host whose hypervisor and resource provider have this UUID."""
     return reader.find(tables.HOSTS_BY_UUID, uuid)

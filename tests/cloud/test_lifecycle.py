@@ -67,6 +67,7 @@ def test_up_answers_and_down_leaves_no_process(machine: Machine) -> None:
     up = machine.run("up")
     assert up.returncode == 0, up.stderr
     assert lifecycle.api_answers(machine.cloud.config)
+    assert lifecycle.has_host(machine.cloud.config), "a server asked for now would have found no host"
     assert machine.run("status").returncode == 0
     again = machine.run("up")
     assert (again.returncode, again.stdout) == (0, "nova-fast: is up already\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 from collections import Counter
@@ -23,7 +24,9 @@ from .sdk_cloud import furnish, sdk_cloud, settings
 
 pytestmark = pytest.mark.slow
 
-CREATES = repeats(200, 5000)
+CREATES_MIN = 200
+USERS = 32
+PAUSE_S = 0.1  # of a user between two servers
 KILLS = repeats(4, 60)
 APIS = ("api-0", "api-1")
 DOOMED = ("conductor", *APIS)
@@ -55,23 +58,29 @@ def test_what_is_created_while_workers_die_is_created_once(cloud: Cloud, wanted:
     async def run() -> tuple[list[str], int]:
         patient = msgspec.structs.replace(settings(cloud), timeout_s=float(PATIENCE_S), max_in_flight=32)
         async with await AsyncClient.connect(patient) as client:
+            ids: list[str] = []
+            asked, killing = itertools.count(), True
 
-            async def create(number: int) -> str:
-                made = await client.servers.create(msgspec.structs.replace(wanted, name=f"once{number}"))
-                return made.id
+            async def create() -> None:
+                """One user after the other, until there is nobody left to kill."""
+                while killing or len(ids) < CREATES_MIN:
+                    made = await client.servers.create(msgspec.structs.replace(wanted, name=f"once{next(asked)}"))
+                    ids.append(made.id)
+                    await asyncio.sleep(PAUSE_S)
 
-            creates = [asyncio.create_task(create(number)) for number in range(CREATES)]
+            users = [asyncio.create_task(create()) for _ in range(USERS)]
             for number in range(KILLS):
                 await asyncio.sleep(0.1)
-                await kill(cloud, DOOMED[number % 3] if number else "api-0")
-            ids = list(await asyncio.gather(*creates))
+                await kill(cloud, DOOMED[number % 3])
+            killing = False
+            await asyncio.gather(*users)
             return ids, client._core.workers_met
 
     ids, met = uvloop.run(run())
     assert met > 1, "nothing was disturbed"
     with Client.connect(settings(cloud)) as client:
         names = Counter(server.name for server in client.servers.list() if server.name.startswith("once"))
-        assert names == dict.fromkeys((f"once{number}" for number in range(CREATES)), 1)
+        assert names == dict.fromkeys((f"once{number}" for number in range(len(ids))), 1)
         assert {server.name for server in client.servers.get_many(ids)} == set(names)
         client.servers.delete_many(ids)
         assert client.servers.wait(ids, "DELETED", timeout_s=PATIENCE_S) == []

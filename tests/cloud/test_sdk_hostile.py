@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.torture]
 SLICES = repeats(2, 30)
 SLICE_S = 1.0
 SERVERS = 300
-GROWTH_MIB_MAX = 600
+GROWTH_MIB_MAX = 300
 #: A shared machine has bad moments, and any slice can have one; who starves does so in each.
 STARVED_S = 3.0
 #: What an attacker sends, and whether he reads what comes back.

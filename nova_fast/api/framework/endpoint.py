@@ -283,7 +283,9 @@ def write_error(resp: falcon.asgi.Response, face: Face, error: NovaFastError, re
         log_fault("%s failed: %s (%s)", request.request_id, error.message, error.code)
         write_fault(resp, face, request.request_id)
         return
-    request.scope["nova_fast.failure"] = error  # for who asks in this process and need not read the sentence
+    # For who asks in this process and need not read the sentence. Not the error itself: its traceback holds the scope,
+    # and a body of 1 MiB would stay until the collector comes.
+    request.scope["nova_fast.failure"] = error.failure()
     maker = keystone_body if status == 401 else face.errors.body
     write_problem(resp, status, maker(status, sentence(error), error.code, request.request_id))
     if status == 401:

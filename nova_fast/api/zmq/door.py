@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 HEARTBEAT_S = 1.0
 DOWN_AFTER_S = 4.0
 MESSAGE_BYTES_MAX = 20 << 20  # of asks or answers
-PIPE_FRAMES = 32  # PERF: few, because each may be so large and ZeroMQ counts no bytes; 8 are as fast
+PIPE_FRAMES = 8  # PERF: few, because each may be so large and ZeroMQ counts no bytes; 32 are no faster
 KEYS_LOOK_S = 1.0
 _HINT = "ask for smaller pages, or for fewer at once"
 

@@ -182,12 +182,11 @@ class _Sink:
 def _answer(status: int, headers: dict[str, str], body: bytes, scope: Scope) -> Answer:
     if headers.get("content-type") == _JSON:
         del headers["content-type"]
-    error: NovaFastError | None = scope.get("nova_fast.failure")
     return Answer(
         status=status,
         body=body,
         headers={name: value for name, value in headers.items() if name not in _PASSED_OVER},
-        failure=error.failure() if error is not None else None,
+        failure=scope.get("nova_fast.failure"),
     )
 
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from nova_fast.cli import libvirt_host, lifecycle, processes, status, supervisor
@@ -16,6 +17,9 @@ from nova_fast.cli import main as cli
 from nova_fast.cli.lifecycle import Cloud
 from nova_fast.config import ApiConfig, ComputeConfig, Config, NetworkConfig
 from nova_fast.model.errors import Conflict, Unavailable
+from nova_fast.state import schema as tables
+from nova_fast.state.store import Store
+from tests.unit.scheduler.fleet import make_host
 
 
 @contextlib.contextmanager
@@ -102,6 +106,17 @@ def test_the_api_does_not_answer_while_a_face_is_missing(tmp_path: Path) -> None
     with listening(b"HTTP/1.1 200 OK\r\n\r\n") as identity, listening() as other:
         ports = [identity, other, other, other, *free_ports(1)]
         assert lifecycle.api_answers(config_with_ports(tmp_path, ports)) is False
+
+
+def test_a_cloud_has_a_host_when_one_of_this_machine_has_reported(tmp_path: Path) -> None:
+    config = msgspec.structs.replace(config_with_ports(tmp_path, [1, 2, 3, 4, 5]), host="here")
+    assert not lifecycle.has_host(config), "there is no store yet"
+    for number, (name, expected) in enumerate((("elsewhere", False), ("here", True))):
+        store = Store.open(config.store_path)
+        with store.transaction(1) as tx:
+            tx.put(tables.HOSTS, make_host(name, number=number))
+        store.close()
+        assert lifecycle.has_host(config) is expected
 
 
 def test_daemons_start_conductor_first_and_api_last(tmp_path: Path) -> None:
