@@ -229,8 +229,10 @@ class Config(_Section, frozen=True):
         address = self.sdk.address
         if not address:
             return f"ipc://{self.run_path}/sdk-{worker}.sock"
-        if not address.startswith("tcp://"):
+        if address.startswith("ipc://"):
             return f"{address}-{worker}"
+        if not address.startswith("tcp://"):
+            raise ConfigError(f"sdk.address: {address!r} is neither ipc://path nor tcp://host:port")
         host, _, port = address.rpartition(":")
         if not port.isdecimal() or not 1 <= int(port) + worker <= PORT_MAX:
             raise ConfigError(f"sdk.address: {address!r} has no port between 1 and {PORT_MAX - self.worker_count + 1}")

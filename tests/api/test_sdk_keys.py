@@ -182,7 +182,7 @@ def test_addresses_that_cannot_be(config: Config) -> None:
         Client.connect(Settings(addresses=("tcp://127.0.0.1:1",)))
     with pytest.raises(ConfigError, match="at least one"):
         Client.connect(Settings(addresses=()))
-    for address in ("tcp://127.0.0.1:65535", "tcp://127.0.0.1", "tcp://127.0.0.1:x"):
+    for address in ("tcp://127.0.0.1:65535", "tcp://127.0.0.1", "tcp://127.0.0.1:x", "http://here", "127.0.0.1:1"):
         with pytest.raises(ConfigError, match=r"sdk\.address"):
             msgspec.structs.replace(config, sdk=SdkConfig(address=address)).sdk_address(1)
     assert msgspec.structs.replace(config, sdk=SdkConfig(address="ipc:///a/b")).sdk_address(1) == "ipc:///a/b-1"
