@@ -132,7 +132,7 @@ cdef extern from "fleet_search.h" nogil:
     void class_prepare(class_index *c)
     void class_free(class_index *c)
     bint class_is_lost(const fleet *t, const class_index *c)
-    void class_follow(fleet *t, class_index *c, int64_t most)
+    void class_tend(fleet *t, class_index *c, int64_t changes, int64_t looks)
     int class_catch_up(fleet *t, class_index *c)
     int64_t class_nth(const class_index *c, int64_t n)
     void class_best(class_index *c, ranking *top, host_rank *scratch)

@@ -60,6 +60,7 @@ typedef struct {
     uint64_t *group_today_stamp;
     coefficients *group_at;           /* what the bounds of the group and its blocks are about */
 
+    int64_t looks_left; /* how many more blocks whoever asks now may look at */
     int64_t questions, visits, lookups, touches, builds;
 } class_index;
 
@@ -181,9 +182,9 @@ INLINE uint32_t fold(const int32_t *restrict mask) {
 CLONES static void class_survey(const fleet *t, class_index *c) {
     const int rows = 1 << c->shift;
     const int64_t end = whole_blocks(t);
+    int32_t mask[BLOCK]; /* PERF: not the fleet's, which would go through memory */
     for (int64_t a = 0; a < end; a += BLOCK) {
-        if (filter_block_of(t, &c->rules, a) == 0) continue;
-        const int32_t *mask = t->column[MASK] + a;
+        if (filter_block_of(t, &c->rules, a, mask) == 0) continue;
         for (int w = 0; w < BLOCK / 64; w++) {
             const uint64_t word = fold(mask + 64 * w) | (uint64_t)fold(mask + 64 * w + 32) << 32;
             c->passing[a / 64 + w] = word;
@@ -205,8 +206,8 @@ CLONES static void class_survey(const fleet *t, class_index *c) {
     }
 }
 
-/* Learn the whole table; 0, or -1 when there is no memory. Overwrites the mask. */
-static int class_build(fleet *t, class_index *c) {
+/* Learn the whole table; 0, or -1 when there is no memory. */
+static int class_build(const fleet *t, class_index *c) {
     if ((c->memory == NULL || c->capacity != t->capacity) && class_allocate(c, t->capacity) != 0) return -1;
     memset(c->passing, 0, (size_t)(c->blocks << (c->shift - 6)) * sizeof(uint64_t));
     memset(c->count, 0, (size_t)c->blocks * sizeof(int32_t));
@@ -214,7 +215,6 @@ static int class_build(fleet *t, class_index *c) {
     for (int64_t b = 0; b < c->blocks; b++) block_empty(c, b);
     for (int k = 0; k < c->active; k++) c->step[c->active_term[k]] = column_step(t, c->active_term[k]);
     c->total = 0;
-    t->pass++;
     class_survey(t, c);
     c->terms = 0;
     for (int k = 0; k < c->active; k++) {
@@ -372,12 +372,12 @@ static void class_touch(class_index *c, const change_record *record) {
     const int was = (*word & bit) != 0, passes = record_passes(record, &c->rules);
     double before[TERMS], value[TERMS];
     c->touches++;
+    if (!was && !passes) return;
     spread_weights(&record->before, before);
     spread_weights(&record->now, value);
     if (passes && c->terms < c->active) touch_constants(c, value); /* first, so that what was is told of these terms, too */
     if (was) touch_loosen(c, b, before);
     if (!passes) {
-        if (!was) return;
         *word &= ~bit;
         touch_leaves(c, row, b);
         return;
@@ -467,7 +467,11 @@ CLONES static void block_edges(class_index *c, int64_t b, int term) {
     c->lookups++;
 }
 
-/* The fleet's least (side 0) or largest (side 1) value of a term among the rows that pass: attained, not only a bound. */
+/* Whether whoever asks may look at one more block. */
+static inline int may_look(class_index *c) { return c->looks_left > 0 && c->looks_left-- > 0; }
+
+/* The fleet's least (side 0) or largest (side 1) value of a term among the rows that pass: attained, not only a bound.
+ * NAN if it takes more looks than are left. */
 static double class_extreme(class_index *c, int term, int side) {
     const uint16_t bit = (uint16_t)(1u << (2 * term + side));
     const double *edge = c->edge[side][term];
@@ -491,19 +495,21 @@ static double class_extreme(class_index *c, int term, int side) {
                 if (doubtful < 0) doubtful = b;
             }
         }
+        if (!may_look(c)) return NAN;
         block_edges(c, doubtful, term);
         group_box(c, doubtful / GROUP, term);
     }
 }
 
-/* Today's normalisation. More than one row passes. */
-static void class_settle(class_index *c) {
+/* Today's normalisation. More than one row passes. Whether the looks that are left were enough to know it. */
+static int class_settle(class_index *c) {
     coefficients next;
     memset(&next, 0, sizeof next);
     c->live = 0;
     for (int k = 0; k < c->terms; k++) {
         const int term = c->term[k];
         const double high = class_extreme(c, term, 1), low = term < FIXED_TERMS ? 0.0 : class_extreme(c, term, 0);
+        if (isnan(high) || isnan(low)) return 0;
         if (!(high > low)) continue;
         next.low[term] = low;
         next.high[term] = high;
@@ -517,9 +523,10 @@ static void class_settle(class_index *c) {
         step->multiplier = next.multiplier[term];
     }
     next.stamp = c->now.stamp;
-    if (next.stamp != 0 && memcmp(&next, &c->now, sizeof next) == 0) return;
+    if (next.stamp != 0 && memcmp(&next, &c->now, sizeof next) == 0) return 1;
     next.stamp = ++c->stamps;
     c->now = next;
+    return 1;
 }
 
 #endif

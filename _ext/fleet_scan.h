@@ -106,12 +106,11 @@ static inline int32_t row_passes(const fleet *t, const class_rules *r, int64_t i
 }
 
 /* The mask of one block, and how many rows pass. */
-INLINE int32_t filter_block(const fleet *t, const class_rules *r, int64_t a, int verdict) {
+INLINE int32_t filter_block(const fleet *t, const class_rules *r, int64_t a, int verdict, int32_t *restrict mask) {
     const int32_t *restrict ram = t->column[RAM_FREE] + a, *restrict vcpus = t->column[VCPUS_FREE] + a;
     const int32_t *restrict disk = t->column[DISK_FREE] + a, *restrict io_ops = t->column[IO_OPS] + a;
     const int32_t *restrict servers = t->column[SERVERS] + a, *restrict who = t->column[WHO] + a;
     const int32_t *restrict io_limits = r->io_limits, *restrict server_limits = r->server_limits;
-    int32_t *restrict mask = t->column[MASK] + a;
     const int32_t want_ram = r->ram, want_vcpus = r->vcpus, want_disk = r->disk, wanted = flags_in_place(r->flags);
     const int32_t seen = flags_in_place(r->flags | FLAG_HIDDEN), io_limit = r->io_limit, server_limit = r->server_limit;
     const uint32_t first = r->profile_bits[0], second = r->profile_bits[1];
@@ -138,11 +137,11 @@ INLINE void prefetch_block(const fleet *t, int64_t a) {
     __builtin_prefetch(t->cpu_total + a);
 }
 
-INLINE int32_t filter_block_of(const fleet *t, const class_rules *r, int64_t a) {
+INLINE int32_t filter_block_of(const fleet *t, const class_rules *r, int64_t a, int32_t *restrict mask) {
     prefetch_block(t, a + BLOCK);
-    if (r->verdict == VERDICT_ONE) return filter_block(t, r, a, VERDICT_ONE);
-    if (r->verdict == VERDICT_BITS) return filter_block(t, r, a, VERDICT_BITS);
-    return filter_block(t, r, a, VERDICT_BOTH);
+    if (r->verdict == VERDICT_ONE) return filter_block(t, r, a, VERDICT_ONE, mask);
+    if (r->verdict == VERDICT_BITS) return filter_block(t, r, a, VERDICT_BITS, mask);
+    return filter_block(t, r, a, VERDICT_BOTH, mask);
 }
 
 /* Widen low..high by the masked values of n rows (a multiple of LANES) of one term. */
@@ -173,22 +172,35 @@ INLINE void widen_counts(const int32_t *restrict x, const int32_t *restrict mask
     if (most > *high) *high = most;
 }
 
-/* PERF: a minimum and a maximum a lane vectorise without -ffinite-math-only. */
+typedef double doubles __attribute__((vector_size(32)));
+typedef int64_t choices __attribute__((vector_size(32))); /* 0 or -1 */
+typedef int32_t integers __attribute__((vector_size(16)));
+enum { WIDE = 4 };
+
+/* A macro: a function would give vectors back in another way with each instruction set. */
+#define CHOSEN(which, one, other) ((doubles)(((choices)(one) & (which)) | ((choices)(other) & ~(which))))
+
+/* The same of doubles, without a floor; less what is used, if that is told, and then with a floor of 0.
+ * PERF: said in vectors, because left to itself the compiler loads them one by one: a quarter of a class's first pass. */
 INLINE void widen_double(const double *restrict x, const int32_t *restrict used, const int32_t *restrict mask, int n, double *low, double *high) {
-    double least[LANES], most[LANES];
-    for (int l = 0; l < LANES; l++) least[l] = INFINITY, most[l] = -INFINITY;
-    for (int i = 0; i < n; i += LANES)
-        for (int l = 0; l < LANES; l++) {
-            double v = x[i + l];
-            if (used != NULL) {
-                v = v - (double)used[i + l];
-                v = v > 0.0 ? v : 0.0;
-            }
-            const double p = mask[i + l] ? v : INFINITY, q = mask[i + l] ? v : -INFINITY;
-            least[l] = p < least[l] ? p : least[l];
-            most[l] = q > most[l] ? q : most[l];
+    const doubles none = {0.0, 0.0, 0.0, 0.0}, top = none + INFINITY, bottom = none - INFINITY;
+    doubles least = top, most = bottom;
+    for (int i = 0; i < n; i += WIDE) {
+        doubles v;
+        integers taken_here, passes;
+        memcpy(&v, x + i, sizeof v);
+        memcpy(&passes, mask + i, sizeof passes);
+        if (used != NULL) {
+            memcpy(&taken_here, used + i, sizeof taken_here);
+            v = v - __builtin_convertvector(taken_here, doubles);
+            v = CHOSEN(v > none, v, none);
         }
-    for (int l = 0; l < LANES; l++) {
+        const choices which = __builtin_convertvector(passes, choices);
+        const doubles p = CHOSEN(which, v, top), q = CHOSEN(which, v, bottom);
+        least = CHOSEN(p < least, p, least);
+        most = CHOSEN(q > most, q, most);
+    }
+    for (int l = 0; l < WIDE; l++) {
         if (least[l] < *low) *low = least[l];
         if (most[l] > *high) *high = most[l];
     }
@@ -341,7 +353,7 @@ CLONES static int64_t fleet_filter(const fleet *t, const class_rules *r, weigh_s
     const int64_t end = whole_blocks(t);
     int64_t found = 0;
     for (int64_t a = 0; a < end; a += BLOCK) {
-        const int32_t here = filter_block_of(t, r, a);
+        const int32_t here = filter_block_of(t, r, a, t->column[MASK] + a);
         if (here == 0) continue;
         found += here;
         for (int k = 0; k < count; k++)

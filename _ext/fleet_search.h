@@ -184,7 +184,7 @@ static void block_confirm(class_index *c, int64_t b) {
     if (corner < c->bound[b]) c->bound[b] = corner;
 }
 
-/* Add the leaders of a group's blocks that can matter. */
+/* Add the leaders of a group's blocks that can matter; some of them if the looks that are left are not enough. */
 static void group_search(class_index *c, int64_t g, ranking *top) {
     double left[GROUP];
     if (c->group_at[g].stamp != c->now.stamp) carry_blocks(c, g);
@@ -197,7 +197,10 @@ static void group_search(class_index *c, int64_t g, ranking *top) {
         if (!c->exact[b]) {
             block_confirm(c, b);
             if (beaten(top, c->bound[b], row)) continue;
-            if (!c->exact[b]) block_visit(c, b);
+            if (!c->exact[b]) {
+                if (!may_look(c)) break;
+                block_visit(c, b);
+            }
         }
         rank_add(top, c->leader[b], c->bound[b]);
     }
@@ -213,6 +216,7 @@ static void class_leaders(class_index *c, ranking *top) {
         c->group_left[g] = -INFINITY;
         if (beaten(top, corner_score(c, c->group_edge, g), row)) continue;
         group_search(c, g, top);
+        if (c->looks_left == 0) break;
     }
 }
 
@@ -236,7 +240,8 @@ static void class_best(class_index *c, ranking *top, host_rank *scratch) {
         rank_add(top, class_nth(c, 0), 0.0);
         return;
     }
-    class_settle(c);
+    c->looks_left = INT64_MAX;
+    (void)class_settle(c);
     class_leaders(c, top);
     if (top->wanted == 1) return;
     const int64_t leaders = top->got;
@@ -245,6 +250,16 @@ static void class_best(class_index *c, ranking *top, host_rank *scratch) {
         const int64_t b = scratch[k].row >> c->shift;
         if (!beaten(top, c->second[b], b << c->shift)) block_rank(c, b, top);
     }
+}
+
+/* Do a part of what the next question would have to: hear some of the log, and, at its end, look at some blocks. */
+static void class_tend(fleet *t, class_index *c, int64_t changes, int64_t looks) {
+    host_rank best;
+    ranking top = {&best, 0, 1};
+    class_follow(t, c, changes);
+    if (c->cursor < t->head || c->total < 2) return;
+    c->looks_left = looks;
+    if (class_settle(c)) class_leaders(c, &top);
 }
 
 /* Place so many equal servers one after the other, each on the fleet as the one before left it; returns how many fitted.

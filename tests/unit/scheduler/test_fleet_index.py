@@ -73,7 +73,7 @@ def test_the_index_gives_the_hosts_and_the_bits_of_a_plain_pass_through_every_ki
             for _ in range(rng.choice([0, 1, 2, 2, 3, 30, 150])):
                 world.change()
             if rng.random() < 0.2:
-                world.table.tend(rng.choice([1, 5]), rng.choice([1, 20, 1000]))
+                world.table.tend(rng.choice([1, 5]), rng.choice([1, 20, 1000]), rng.choice([0, 1, 3, 1000]))
             for asked, twin in rng.sample(world.classes, rng.randint(1, len(world.classes))):
                 world.judge(asked, twin)
                 winner = check(world, asked, twin)
