@@ -20,6 +20,7 @@ from nova_fast.hub import wire
 from nova_fast.hub.contracts import ENCODER, MessageDecoder
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.queues import EMPTY, with_room
+from nova_fast.hub.sockets import Departures
 from nova_fast.model.base import Message
 from nova_fast.model.errors import (
     BadRequest,
@@ -252,11 +253,12 @@ class IncomingCalls:
 class Settings:
     """What all calls of a process share."""
 
-    __slots__ = ("clock_ahead_us", "counters", "limits")
+    __slots__ = ("clock_ahead_us", "counters", "departures", "limits")
 
     def __init__(self, limits: Limits, counters: Counters) -> None:
         self.limits = limits
         self.counters = counters
+        self.departures = Departures()
         self.clock_ahead_us = 0  # how far the hub's monotonic clock is ahead of this loop's
 
 

@@ -64,7 +64,7 @@ class Link:
         self.replaced: tuple[bytes, ...] = ()  # sessions, newest last
         self.up = False
         self.heard_s = 0.0  # of the loop's clock
-        self.outbox = Outbox(partial(send, self), settings.limits.outbox_frames_max, settings.counters)
+        self.outbox = Outbox(partial(send, self), settings.limits, settings.counters, settings.departures)
         self.outgoing = OutgoingCalls(name, self.outbox.put, settings.limits, settings.counters)
         self.incoming = IncomingCalls(name, self.decoder, handlers, self.outbox.put, settings)
 

@@ -121,7 +121,7 @@ class Peer:
         """Begin to connect; returns at once."""
         assert self._context is None and not self._closed, "start once"
         self._loop = asyncio.get_running_loop()
-        self._outbox = Outbox(self._send, self._limits.outbox_frames_max, self.counters)
+        self._outbox = Outbox(self._send, self._limits, self.counters, self._settings.departures)
         hub, reads = self._contracts.hub, self._contracts.peer_reads
         self._outgoing = OutgoingCalls(hub, self._put, self._limits, self.counters)
         self._incoming = IncomingCalls(hub, reads, self._handlers, self._put, self._settings)
@@ -188,7 +188,7 @@ class Peer:
         self._send_part = part_sender(self._socket)
         self._get = self._socket.get
         self._socket.connect(self.address)
-        self._fd = FdSocket(self._socket, self._drain, self._after_drain)
+        self._fd = FdSocket(self._socket, self._drain, self._after_drain, self._settings.departures)
         self._opened_s = self._loop.time()
 
     def _put(self, frame: bytes) -> None:
@@ -210,7 +210,10 @@ class Peer:
                 if get(_RCVMORE):
                     self._skip_parts()
                     continue
-                self._on_frame(frame)
+                if wire.is_joined(frame):
+                    self._on_joined(frame)
+                else:
+                    self._on_frame(frame)
                 if self._fd is None:
                     return False
         except zmq.Again:
@@ -226,6 +229,17 @@ class Peer:
         self.counters.malformed += 1
         while self._get(_RCVMORE):
             self._recv(_DONTWAIT)
+
+    def _on_joined(self, joined: bytes) -> None:
+        """Several frames have come as one."""
+        frames = wire.split(joined)
+        if frames is None:
+            self.counters.malformed += 1
+            return
+        for frame in frames:
+            self._on_frame(frame)
+            if self._fd is None:
+                return
 
     def _on_frame(self, frame: bytes) -> None:
         parsed = wire.parse(frame)
@@ -268,7 +282,7 @@ class Peer:
         now_s = self._loop.time()
         if now_s - self._hello_s < _HELLO_PAUSE_S and self._hello_s >= self._opened_s:
             return
-        hello = wire.Hello(name=self.name, session=self._session, protocol=wire.PROTOCOL)
+        hello = wire.Hello(name=self.name, session=self._session, protocol=wire.PROTOCOL, joined=True)
         if self._send(wire.pack(wire.HELLO, body=ENCODER.encode(hello))) is Sent.OK:
             self._hello_s = now_s
 
@@ -282,6 +296,7 @@ class Peer:
         self._refusal = None
         self._reopen_after_s = self._patience_s
         self._welcomed = True
+        self._outbox.joins = welcome.joined
         self._heard_s = now_s
         self._outgoing.link_up(welcome.credits, welcome.clock_us)
         self._reader.ask()

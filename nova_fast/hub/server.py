@@ -159,7 +159,7 @@ class HubServer:
         self._recv = self._socket.recv
         self._send_part = part_sender(self._socket)
         self._get = self._socket.get
-        self._fd = FdSocket(self._socket, self._drain, self._handlers.hand_over)
+        self._fd = FdSocket(self._socket, self._drain, self._handlers.hand_over, self._settings.departures)
         self._schedule_tick()
 
     async def close(self) -> None:
@@ -266,13 +266,32 @@ class HubServer:
                     self._fault(link, len(frame))
                     continue
                 link.heard_s = now_s
-                if link.conduct.has_turn(turn, len(frame)):
+                if wire.is_joined(frame):
+                    budget -= self._on_joined(link, frame)
+                elif link.conduct.has_turn(turn, len(frame)):
                     self._on_frame(link, frame)
                 else:
                     self._set_aside(link, frame)
         except zmq.Again:
             return bool(self._aside)
         return True
+
+    def _on_joined(self, link: Link, joined: bytes) -> int:
+        """Several frames have come as one: each counts for itself. How many there were."""
+        frames = wire.split(joined)
+        if frames is None:
+            self.counters.malformed += 1
+            self._fault(link, len(joined))
+            return 0
+        conduct, turn = link.conduct, self._turn
+        for frame in frames:
+            if link.route is None:
+                break  # it has left, or was cut
+            if conduct.has_turn(turn, len(frame)):
+                self._on_frame(link, frame)
+            else:
+                self._set_aside(link, frame)
+        return len(frames)
 
     def _set_aside(self, link: Link, frame: bytes) -> None:
         """A peer has had its share of this turn: the others come first."""
@@ -464,6 +483,7 @@ class HubServer:
         link.route = route
         link.descriptor = descriptor_of(part)
         link.public = public_of(part)
+        link.outbox.joins = hello.joined
         link.up = True
         link.heard_s = self._loop.time()
         self._routes[route] = link
@@ -477,6 +497,7 @@ class HubServer:
             heartbeat_s=self._config.heartbeat_s,
             down_after_s=self._config.down_after_s,
             clock_us=int(self._loop.time() * 1e6),
+            joined=True,
         )
         link.conduct.greeted_s = self._loop.time()
         link.outbox.put(wire.pack(wire.WELCOME, body=ENCODER.encode(welcome)))

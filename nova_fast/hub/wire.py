@@ -15,6 +15,10 @@ the WELCOME. So machines agree on how long a call may take, however their wall c
 The conversation: the peer says HELLO (who I am), the hub answers WELCOME, REFUSED or REPLACED. To anything else from a
 link it does not know the hub answers WHO, and the peer says HELLO again: that is how both find each other after either
 was restarted. PING says only "alive"; BYE says "I am leaving".
+
+Frames that leave for one peer in the same turn of the loop travel as one, JOINED, whose body is a list of them: sending
+and receiving, the wake-up of ZeroMQ's thread and the encryption are done once for all. Only to a peer that says in its
+HELLO or WELCOME that it reads them.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
 
@@ -41,19 +45,23 @@ PING: Final = 6
 BYE: Final = 7
 CALL: Final = 10
 REPLY: Final = 11
+JOINED: Final = 12
 SUBSCRIBE: Final = 20
 EVENTS: Final = 21
 EVENTS_ACK: Final = 22
 GAP: Final = 23
 
 KINDS: Final = frozenset(
-    (HELLO, WELCOME, WHO, REFUSED, REPLACED, PING, BYE, CALL, REPLY, SUBSCRIBE, EVENTS, EVENTS_ACK, GAP)
+    (HELLO, WELCOME, WHO, REFUSED, REPLACED, PING, BYE, CALL, REPLY, JOINED, SUBSCRIBE, EVENTS, EVENTS_ACK, GAP)
 )
 
 HEADER: Final = struct.Struct(">BB16sQ")
 HEADER_BYTES: Final = HEADER.size
 ID_BYTES: Final = 16
 NO_ID: Final = bytes(ID_BYTES)
+#: Of a JOINED frame; a larger frame travels alone.
+JOINED_BYTES_MAX: Final = 1 << 16
+JOINED_MAX: Final = 32
 _NUMBERS: Final = struct.Struct(">QQ")
 _DEADLINE_US_MAX: Final = 2**64 - 1
 
@@ -68,6 +76,7 @@ class Hello(Value, frozen=True):
     name: str
     session: bytes  # 16 random bytes, new at every process start
     protocol: int
+    joined: bool = False  # JOINED frames can be read
 
 
 class Welcome(Value, frozen=True):
@@ -78,6 +87,7 @@ class Welcome(Value, frozen=True):
     heartbeat_s: float
     down_after_s: float
     clock_us: int  # the hub's monotonic clock
+    joined: bool = False  # JOINED frames can be read
 
 
 class Refused(Value, frozen=True):
@@ -97,6 +107,11 @@ WELCOME_DECODER = msgspec.msgpack.Decoder(Welcome)
 REFUSED_DECODER = msgspec.msgpack.Decoder(Refused)
 POSITION_DECODER = msgspec.msgpack.Decoder(Position)
 EVENTS_DECODER = msgspec.msgpack.Decoder(list[tuple[int, bytes]])
+_JOINED_DECODER: msgspec.msgpack.Decoder[list[bytes]] = msgspec.msgpack.Decoder(
+    Annotated[list[bytes], msgspec.Meta(max_length=JOINED_MAX)]
+)
+_JOINED_ENCODER = msgspec.msgpack.Encoder()
+_JOINED_HEADER: Final = HEADER.pack(VERSION, JOINED, NO_ID, 0)
 
 
 def pack(kind: int, call_id: bytes = NO_ID, deadline_us: int = 0, body: bytes = b"") -> bytes:
@@ -120,6 +135,29 @@ def parse(frame: bytes) -> Parsed | None:
     if version != VERSION or kind not in KINDS:
         return None
     return kind, call_id, deadline_us, memoryview(frame)[HEADER_BYTES:]
+
+
+def join(frames: list[bytes]) -> bytes:
+    """Several frames as one; not more than JOINED_MAX, of not more than JOINED_BYTES_MAX in all."""
+    return _JOINED_HEADER + _JOINED_ENCODER.encode(frames)
+
+
+def is_joined(frame: bytes) -> bool:
+    """Whether :func:`split` is to be asked."""
+    return frame.startswith(_JOINED_HEADER)
+
+
+def split(frame: bytes) -> list[bytes] | None:
+    """The frames of a JOINED one; ``None`` when it cannot be read.
+
+    SAFETY: its size is bounded, or a small frame would become millions of objects.
+    """
+    if len(frame) > 2 * JOINED_BYTES_MAX:
+        return None
+    try:
+        return _JOINED_DECODER.decode(memoryview(frame)[HEADER_BYTES:])
+    except msgspec.MsgspecError:
+        return None
 
 
 def read_hello(body: memoryview) -> Hello | None:
