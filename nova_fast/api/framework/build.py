@@ -45,6 +45,8 @@ class FaceApp:
 
     def __init__(self, runtime: Runtime, authenticator: Authenticator, face: Face) -> None:
         self._face = face
+        self.name = face.name
+        self.runtime = runtime
         self._at_once: set[Endpoint] = set()
         self._app: Any = falcon.asgi.App()
         self._app.req_options.strip_url_path_trailing_slash = True
@@ -91,6 +93,15 @@ class FaceApp:
         found = self._app._router.find(scope["path"])
         responder = None if found is None else found[1].get(scope["method"])
         return responder is not None and getattr(responder, "__self__", None) in self._at_once
+
+    def find_plain(self, path: str) -> tuple[Endpoint, dict[str, str]] | None:
+        """What answers a GET of a path in its usual spelling, and the path's parameters; None for another spelling.
+
+        Routes have the newest prefix and no project in them, so what has either is not found here.
+        """
+        found: Any = None if path.endswith("/") else self._app._router.find(path)
+        endpoint = None if found is None else getattr(found[1].get("GET"), "__self__", None)
+        return (endpoint, found[2]) if isinstance(endpoint, Endpoint) else None
 
     def _take_project(self, scope: Scope, path: str) -> None:
         for prefix in self._prefixes:

@@ -28,6 +28,7 @@ from nova_fast.api.framework.request import NO_VERSION, Request, Runtime
 from nova_fast.api.framework.route import FIRST_VERSION, JSON, Answer, ByVersion, Face, Route
 from nova_fast.model.errors import BadRequest, Forbidden, NotFound, NovaFastError
 from nova_fast.model.identity import Caller
+from nova_fast.queries.reading import Reader
 
 #: Methods whose requests have no body here.
 BODILESS = frozenset({"GET", "HEAD"})
@@ -35,6 +36,7 @@ _encode = msgspec.json.Encoder().encode
 _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETER = re.compile(r"{(\w+)}")
 _TOKEN = b"x-auth-token"
+_NO_SCOPE: dict[str, Any] = {"method": "GET"}
 
 
 class _Ids:
@@ -171,6 +173,19 @@ class Endpoint:
         write_answer(resp, answer, choice.ok.at(request.version))
 
     # ------------------------------------------------------------------ steps
+    def prepare(self, snapshot: Reader, headers: dict[bytes, bytes]) -> tuple[Choice | None, Verified, int]:
+        """For who makes many requests of one path: the only choice if it needs nothing but the path and answers 200,
+        who asks, and in which version. Raises NovaFastError as an answer would.
+        """
+        verified = self._authenticator.verify(snapshot, headers.get(_TOKEN))
+        request = Request(self._runtime, _NO_SCOPE, headers, "")
+        self._identify(request, verified)
+        choice = self._only
+        if choice is None or not (self.at_once and choice.plain and choice.ok.at(request.version) == 200):
+            return None, verified, request.version
+        _check_policy(choice, request)
+        return choice, verified, request.version
+
     def _negotiate(self, request: Request) -> int:
         incoming = request.headers.get(b"x-openstack-request-id")
         if incoming is not None:

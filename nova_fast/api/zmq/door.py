@@ -62,8 +62,8 @@ class Door:
         self._tokens = KeyTokens(self._keys, runtime)
         hub = HubConfig(heartbeat_s=HEARTBEAT_S, down_after_s=DOWN_AFTER_S, credits=config.sdk.credits)
         self._hub = HubServer(address, config=hub, keys=self._keys, limits=limits(config), contracts=SDK)
-        self._inside = Inside(app, config)
-        self._turns = Turns(_too_large, self._hub.is_stuck)
+        self._inside = Inside(app, config, runtime.store)
+        self._turns = Turns(_too_large, self._hub.is_stuck, self._inside.moment)
         self._watching = Watching(runtime.store)
         self._timer: asyncio.TimerHandle | None = None
         self._hub.handle_batch((Asks,), self._ask_all)

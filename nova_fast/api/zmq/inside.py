@@ -1,7 +1,8 @@
 """The worker's own application, asked in this process: an Ask becomes a request of its face, without HTTP.
 
 What changes something goes through the whole application as an ASGI scope. A GET goes to the endpoint's responder at
-once, with as much of a request and a response as that looks at.
+once, with as much of a request and a response as that looks at. Reads of one thing are answered together: in one state
+of the store for a whole turn (``framework/together.py``).
 
 PERF: a GET is driven by hand until its end, because it does not wait for anything: no task, no turn of the loop; one
 that does wait after all goes on as a task. Falcon's request and response objects and ASGI's events, which cost as much
@@ -18,10 +19,12 @@ import msgspec
 from nova_fast.api.app import FACES, port_of
 from nova_fast.api.driven import drive
 from nova_fast.api.framework.build import Application, FaceApp
+from nova_fast.api.framework.together import Moment, Reads
 from nova_fast.api.zmq.scopes import READS, Scope, Scopes
 from nova_fast.config import Config
 from nova_fast.model.errors import InternalError, NovaFastError, TooLarge
 from nova_fast.model.sdk import Answer, Ask
+from nova_fast.queries.reading import Snapshots
 
 ANSWER_BYTES_MAX = 8 << 20
 #: What says nothing to a client of the SDK, or says it elsewhere in the Answer.
@@ -34,28 +37,43 @@ _STATUSES = {"bad_request": 400, "not_found": 404, "too_large": 413}
 class Inside:
     """Asks the application."""
 
-    def __init__(self, app: Application, config: Config) -> None:
+    def __init__(self, app: Application, config: Config, store: Snapshots) -> None:
         self._app = app
+        self.moment = Moment(store)  # of the turn in which is asked
         self._faces: dict[str, FaceApp] = {name: app.face(port_of(config.api, name)) for name in FACES}
         self._config = config
 
     def speaker(self, token: bytes) -> Speaker:
         """Somebody who asks with a token."""
-        return Speaker(self._app, self._faces, Scopes(self._config, token))
+        return Speaker(self._app, self._faces, Scopes(self._config, token), self.moment)
 
 
 class Speaker:
     """Asks with one token."""
 
-    __slots__ = ("_app", "_faces", "_scopes")
+    __slots__ = ("_app", "_faces", "_moment", "_reads", "_scopes")
 
-    def __init__(self, app: Application, faces: dict[str, FaceApp], scopes: Scopes) -> None:
+    def __init__(self, app: Application, faces: dict[str, FaceApp], scopes: Scopes, moment: Moment) -> None:
         self._app = app
         self._faces = faces
         self._scopes = scopes
+        self._moment = moment
+        self._reads: Reads | None = None
 
     def ask(self, ask: Ask) -> Answer | Coroutine[Any, Any, Answer]:
         """The answer, or what has to be awaited for it. Raises nothing: whatever is wrong becomes an Answer."""
+        if ask.method == "GET" and ask.face == "compute" and not (ask.headers or ask.key):
+            reads = self._reads
+            if reads is None:
+                scope = self._scopes.reading("compute")
+                reads = self._reads = Reads(self._faces["compute"], self._moment, scope)
+            body = reads.body(ask.target)
+            if body is not None:
+                return Answer(200, body)
+        return self._ask(ask)
+
+    def _ask(self, ask: Ask) -> Answer | Coroutine[Any, Any, Answer]:
+        """The same for whatever is asked."""
         try:
             scope = self._scopes.scope(ask)
         except NovaFastError as error:

@@ -56,21 +56,18 @@ class Scopes:
         if ask.headers or ask.key or ask.method not in READS:
             headers = _whole(ask, headers)
         path, _, query = target.partition("?")
-        return {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": "1.1",
-            "server": server,
-            "client": _CLIENT,
-            "scheme": "http",
-            "root_path": "",
+        return _scope(server, headers) | {
             "method": ask.method,
             "path": unquote(path) if "%" in path else path,
             "raw_path": path.encode(),
             "query_string": query.encode(),
-            "headers": headers,
             "nova_fast.bare": ask.face == "compute",  # of a success only the body is wanted
         }
+
+    def reading(self, face: str) -> Scope:
+        """What the scopes of all usual reads of a face have in common: all but their paths."""
+        server, headers = self._bases.get(face) or self._base(face)
+        return _scope(server, headers) | {"method": "GET", "query_string": b""}
 
     def _base(self, face: str) -> tuple[tuple[str, int], Headers]:
         if face not in FACES:
@@ -83,6 +80,19 @@ class Scopes:
             headers.append((_VERSION.encode(), _NEWEST[face]))
         base = self._bases[face] = ((host, port), headers)
         return base
+
+
+def _scope(server: tuple[str, int], headers: Headers) -> Scope:
+    return {
+        "type": "http",
+        "asgi": _ASGI,
+        "http_version": "1.1",
+        "server": server,
+        "client": _CLIENT,
+        "scheme": "http",
+        "root_path": "",
+        "headers": headers,
+    }
 
 
 def _whole(ask: Ask, base: Headers) -> Headers:
