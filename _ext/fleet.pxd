@@ -136,6 +136,8 @@ cdef extern from "fleet_search.h" nogil:
     int class_catch_up(fleet *t, class_index *c)
     int64_t class_nth(const class_index *c, int64_t n)
     void class_best(class_index *c, ranking *top, host_rank *scratch)
+    bint class_take(fleet *t, class_index *c, const taken *d, ranking *top, host_rank *scratch)
+    void class_placed(fleet *t, class_index *c)
     int64_t class_place(fleet *t, class_index *c, int64_t count, const taken *d, host_rank *placed)
     void class_hide(const fleet *t, class_index *c, const int64_t *rows, int64_t count, int hide)
 

@@ -433,6 +433,36 @@ cdef class HostClass:
         finally:
             free(top.at)
 
+    def place_among(self, int64_t count, values, int64_t shown):
+        """Like :meth:`place`; of each server how many hosts passed, and the best ``shown`` of them, its own first."""
+        cdef taken d
+        cdef ranking top
+        cdef int64_t passing
+        cdef host_rank few[FEW]
+        cdef host_rank scratch[FEW]
+        self.check_ready(count)
+        if not 1 <= shown <= FEW:
+            raise ValueError("so many hosts are not shown")
+        read_taken(values, &d)
+        placed = []
+        if self.index.rules.multipliers is not NULL:
+            while len(placed) < count:
+                passing = self.count()
+                found = self.full((), shown)
+                if not found or not self.take_row(found[0][0], &d):
+                    break
+                placed.append((passing, found))
+            return placed
+        self.catch_up()
+        while len(placed) < count:
+            top.at, top.got, top.wanted = few, 0, shown
+            passing = self.index.total
+            if not class_take(&self.owner.table, &self.index, &d, &top, scratch):
+                break
+            placed.append((passing, ranked(&top, shown)))
+        class_placed(&self.owner.table, &self.index)
+        return placed
+
     def masked(self, only=None, without=None, extra=(), int64_t wanted=1):
         """Like :meth:`best` among ``only`` these rows, ``without`` those, with further terms in the sum."""
         self.check_ready(wanted)
@@ -638,20 +668,21 @@ cdef class HostClass:
             free(top.at)
 
     cdef list place_by_passes(self, int64_t count, taken *d):
-        cdef int64_t row
-        cdef weights before
         placed = []
         while len(placed) < count:
             found = self.full((), 1)
-            if not found:
+            if not found or not self.take_row(found[0][0], d):
                 break
-            row = found[0][0]
-            before = row_weights(&self.owner.table, row)
-            if fleet_take(&self.owner.table, row, d) != 0:
-                break
-            fleet_log(&self.owner.table, row, &before)
             placed.append(found[0])
         return placed
+
+    cdef bint take_row(self, int64_t row, taken *d) noexcept:
+        """Take from a row, unless a column would leave its bounds."""
+        cdef weights before = row_weights(&self.owner.table, row)
+        if fleet_take(&self.owner.table, row, d) != 0:
+            return False
+        fleet_log(&self.owner.table, row, &before)
+        return True
 
     cdef int make_room(self, int64_t profiles) except -1:
         if rules_grow(&self.index.rules, profiles) != 0:

@@ -262,22 +262,35 @@ static void class_tend(fleet *t, class_index *c, int64_t changes, int64_t looks)
     if (class_settle(c)) class_leaders(c, &top);
 }
 
-/* Place so many equal servers one after the other, each on the fleet as the one before left it; returns how many fitted.
- * A taking that would leave a column's bounds ends it, too. The class has caught up. */
+/* Place one server on the best of the rows, which are left in `top`; whether it fitted. A taking that would leave a
+ * column's bounds does not. The class has caught up, and has heard of this one, too: see class_placed.
+ * SAFETY: as with class_best. */
+static int class_take(fleet *t, class_index *c, const taken *d, ranking *top, host_rank *scratch) {
+    class_best(c, top, scratch);
+    if (top->got == 0) return 0;
+    const int64_t row = top->at[0].row;
+    const weights before = row_weights(t, row);
+    if (fleet_take(t, row, d) != 0) return 0;
+    const change_record record = row_record(t, row, &before);
+    class_touch(c, &record);
+    fleet_log(t, row, &before);
+    return 1;
+}
+
+/* The class has heard of all that it placed. */
+static void class_placed(fleet *t, class_index *c) {
+    c->cursor = t->head;
+    t->seen = t->head;
+}
+
+/* Place so many equal servers one after the other, each on the fleet as the one before left it; returns how many fitted. */
 static int64_t class_place(fleet *t, class_index *c, int64_t count, const taken *d, host_rank *placed) {
     int64_t done = 0;
     for (; done < count; done++) {
         ranking top = {&placed[done], 0, 1};
-        class_best(c, &top, NULL);
-        if (top.got == 0) break;
-        const weights before = row_weights(t, placed[done].row);
-        if (fleet_take(t, placed[done].row, d) != 0) break;
-        const change_record record = row_record(t, placed[done].row, &before);
-        class_touch(c, &record);
-        fleet_log(t, placed[done].row, &before);
+        if (!class_take(t, c, d, &top, NULL)) break;
     }
-    c->cursor = t->head;
-    t->seen = t->head;
+    class_placed(t, c);
     return done;
 }
 

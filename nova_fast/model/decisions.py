@@ -20,6 +20,6 @@ class PlacementDecision(Record, frozen=True):
     candidates: int  # hosts that passed all filters; 0 = not known: a choice that was made before and told again
     policy: str
     claim: Claim
-    #: The best candidates with the chosen host, best first, at most ten. None when many servers were placed at once.
+    #: The best candidates with the chosen host, best first, at most ten.
     top: tuple[HostWeight, ...] = ()
     excluded_hosts: tuple[str, ...] = ()  # tried before for this server

@@ -351,7 +351,7 @@ class Placement(Message, frozen=True):
     filters: tuple[FilterCount, ...] = ()  # filled when there is no host
     hint: str = ""  # what would make it fit
     candidates: int = 0  # hosts that passed all filters; 0 beside a host = a choice that was made before, repeated
-    top: tuple[HostWeight, ...] = ()  # the best of them with the winner, best first; none for those placed many at once
+    top: tuple[HostWeight, ...] = ()  # the best of them with the winner, best first
     policy: str = ""  # that chose
     claim: Claim | None = None  # what is taken there, where it is not just what was asked for
 

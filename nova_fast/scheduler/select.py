@@ -228,19 +228,24 @@ class Scheduler:
 
     def _place_many(self, server_ids: list[str], search: Search) -> list[Placement]:
         """As many of these as there is room for, in one call of the table."""
-        candidates = search.candidates()
-        ranking = search.hosts.place(len(server_ids), search.taken)
-        take, request = self.claims.take_row, search.lowered.request
-        return [
-            Placement(
-                server_id=server_id,
-                host=take(server_id, request, row),
-                weight=weight,
-                candidates=candidates,
-                policy=self.policy_name,
+        take, weighed, request = self.claims.take_row, self.hosts.weighed, search.lowered.request
+        placements = []
+        chosen = search.hosts.place_among(len(server_ids), search.taken, TOP)
+        for server_id, (candidates, ranking) in zip(server_ids, chosen, strict=False):
+            top = weighed(ranking)
+            take(server_id, request, ranking[0][0])
+            placements.append(
+                Placement(
+                    server_id=server_id,
+                    host=top[0].host,
+                    weight=top[0].weight,
+                    alternates=tuple([one.host for one in top[1 : 1 + ALTERNATES]]),
+                    candidates=candidates,
+                    top=tuple(top),
+                    policy=self.policy_name,
+                )
             )
-            for server_id, (row, weight) in zip(server_ids, ranking, strict=False)
-        ]
+        return placements
 
     def _refused(self, server_ids: list[str], search: Search) -> list[Placement]:
         """One explanation for all."""

@@ -6,8 +6,11 @@ import random
 
 import pytest
 
+from nova_fast.model.aggregates import Aggregate
+from nova_fast.model.events import AggregateChanged
 from nova_fast.model.hosts import Claim, Inventory
 from nova_fast.model.tasks import GroupRule, HostWeight
+from nova_fast.scheduler.select import Scheduler
 
 from .fleet import ask, make_host, make_scheduler, place
 
@@ -25,12 +28,27 @@ def test_a_choice_tells_the_candidates_and_the_best_ten_of_them() -> None:
     assert placement.alternates == tuple([one.host for one in placement.top[1:3]])
 
 
-def test_servers_placed_by_the_table_tell_the_candidates_and_their_own_weight() -> None:
-    scheduler = make_scheduler(*(make_host(f"h{size}", vcpus=size) for size in (4, 6, 8)))
-    placements = place(scheduler, ask("1", alike=("2", "3")))
-    assert [one.candidates for one in placements] == [3, 3, 3]
-    assert [one.top for one in placements] == [(), (), ()]
-    assert placements[0].weight > 0
+@pytest.mark.parametrize("spread", [False, True])
+def test_each_of_many_servers_placed_at_once_tells_what_it_would_alone(spread: bool) -> None:
+    def fresh() -> Scheduler:
+        rng = random.Random(7)
+        hosts = [make_host(f"h{number:02}", vcpus=rng.randrange(9), ram_mib=4096) for number in range(30)]
+        scheduler = make_scheduler(*hosts)
+        if spread:  # multipliers that differ: every choice is a full pass
+            own = {"cpu_weight_multiplier": "3.0"}
+            some = Aggregate(id="a", number=1, name="a", created_at_us=0, hosts=("h01", "h02"), metadata=own)
+            scheduler.apply(AggregateChanged(aggregate=some))
+        return scheduler
+
+    names = [f"s{number:03}" for number in range(200)]  # more than there is room for
+    many = place(fresh(), ask(names[0], alike=tuple(names[1:])))
+    scheduler = fresh()
+    alone = [place(scheduler, ask(name))[0] for name in names]
+    fitted = sum(bool(one.host) for one in alone)
+    assert many[:fitted] == alone[:fitted]
+    assert 10 < fitted < 200
+    assert many[0].candidates > many[fitted - 1].candidates >= 1
+    assert not any(one.host for one in many[fitted:])
 
 
 @pytest.mark.parametrize("seed", range(20))
