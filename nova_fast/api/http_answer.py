@@ -7,7 +7,7 @@ header, and goes to the socket together with the body when that is short. Everyt
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, Self
 
 from uvicorn.protocols.http.httptools_impl import HEADER_RE, STATUS_LINE, RequestResponseCycle
 
@@ -92,6 +92,26 @@ class Cycle(RequestResponseCycle):
         if not self.keep_alive:
             self.transport.close()
         self.on_response()
+
+
+class Direct:
+    """What the server asks of a request that is answered without ASGI."""
+
+    __slots__ = ("disconnected", "keep_alive", "response_complete")
+
+    response_started = False
+
+    def __init__(self) -> None:
+        self.disconnected = self.response_complete = False
+        self.keep_alive = True
+
+    @property
+    def message_event(self) -> Self:
+        """Nobody waits for anything of it."""
+        return self
+
+    def set(self) -> None:
+        """Nothing to do."""
 
 
 def _is_usual(name: bytes) -> bool:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import socket
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import uvicorn
 
 from nova_fast.api import http_protocol
 from nova_fast.api.app import load_face
 from nova_fast.api.framework.build import build
 from nova_fast.api.framework.request import Runtime, Services
-from nova_fast.api.http_protocol import BoundedProtocol
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cloud
@@ -108,57 +105,15 @@ def test_the_application_says_which_requests_wait_for_nothing(cloud: Cloud) -> N
     app = build(runtime, [(1, load_face("compute"))])
 
     def at_once(path: str, method: str = "GET", port: int = 1) -> bool:
-        return app.answers_at_once({"path": path, "method": method, "server": ("x", port)})
+        found = app.find_direct({"path": path, "method": method, "server": ("x", port)})
+        return found is not None and found[0].at_once
 
     assert at_once("/v2.1/servers/some-id")
     assert at_once("/v2.1/servers/detail")
     assert not at_once("/v2.1/servers", "POST")
+    assert not at_once("/v2.1/servers", "HEAD")
     assert not at_once("/v2.1/servers/some-id", "DELETE")
+    assert not at_once("/v2.1/servers/")
     assert not at_once("/v2.1/flavors")
     assert not at_once("/nothing")
     assert not at_once("/v2.1/servers", port=2)
-
-
-class Waits:
-    """An application that says that it waits for nothing, and waits."""
-
-    def __init__(self) -> None:
-        self.cancelled = False
-
-    def answers_at_once(self, scope: Any) -> bool:
-        return True
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        assert (await receive())["type"] == "http.request"
-        await asyncio.sleep(0)
-        try:
-            await asyncio.wait_for(asyncio.get_running_loop().create_future(), 0.01)
-        except TimeoutError:
-            self.cancelled = True
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await asyncio.sleep(0.001)
-        await send({"type": "http.response.body", "body": b"o", "more_body": True})
-        await send({"type": "http.response.body", "body": b"k"})
-
-
-def test_an_application_that_waits_all_the_same_is_waited_for() -> None:
-    async def run() -> tuple[bytes, bool]:
-        app = Waits()
-        config = uvicorn.Config(
-            app, http=BoundedProtocol, ws="none", lifespan="off", log_config=None, access_log=False, proxy_headers=False
-        )
-        server = uvicorn.Server(config)
-        listener = socket.create_server(("127.0.0.1", 0))
-        serving = asyncio.ensure_future(server._serve([listener]))
-        reader, writer = await asyncio.open_connection(*listener.getsockname())
-        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        found = await asyncio.wait_for(reader.read(-1), TIMEOUT_S)
-        writer.close()
-        server.should_exit = True
-        await serving
-        return found, app.cancelled
-
-    found, cancelled = asyncio.run(run())
-    assert statuses(found) == [200, 200]
-    assert found.count(b"\r\n\r\nok") == 2
-    assert cancelled

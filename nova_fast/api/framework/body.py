@@ -43,6 +43,13 @@ async def read_whole(source: Source, incoming: Incoming, declared: int | None, l
     return data
 
 
+def bounded(data: bytes, limit: int) -> bytes:
+    """A body that is here. Raises TooLarge."""
+    if len(data) > limit:
+        raise _too_large(limit)
+    return data
+
+
 async def stream(source: Source, incoming: Incoming, declared: int | None) -> AsyncIterator[bytes]:
     """The body piece by piece, of any length. Raises BadRequest when it was cut short, Unavailable when it stalls."""
     received = 0

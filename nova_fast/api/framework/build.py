@@ -31,6 +31,9 @@ Scope = dict[str, Any]
 Send = Callable[[Any], Awaitable[None]]
 Responder = Callable[..., Coroutine[Any, Any, None]]  # of a request, a response, and the path's parameters
 
+#: What answers a request, and the parameters of its path.
+Found = tuple[Endpoint, dict[str, str]]
+
 _PROJECT = re.compile(r"/[0-9a-f]{32}(?=/|$)")
 PROJECT_CHARACTERS = 33
 _HTTP_VERSIONS = frozenset({"1.0", "1.1"})
@@ -47,7 +50,6 @@ class FaceApp:
         self._face = face
         self.name = face.name
         self.runtime = runtime
-        self._at_once: set[Endpoint] = set()
         self._app: Any = falcon.asgi.App()
         self._app.req_options.strip_url_path_trailing_slash = True
         for kind in (falcon.HTTPError, Exception):
@@ -63,8 +65,6 @@ class FaceApp:
         resource = _Resource()
         for method, routes in methods.items():
             endpoint = Endpoint(runtime, authenticator, self._face, routes)
-            if endpoint.at_once:
-                self._at_once.add(endpoint)
             setattr(resource, f"on_{method.lower()}", endpoint.respond)
             if method == "GET" and self._face.head and "HEAD" not in methods:
                 resource.on_head = endpoint.respond  # type: ignore[attr-defined]
@@ -88,19 +88,13 @@ class FaceApp:
         responder = getattr(found[0], f"on_{scope['method'].lower()}", None) if found is not None else None
         return None if responder is None else (responder, found[2])
 
-    def answers_at_once(self, scope: Scope) -> bool:
-        """Whether a request's path leads to a route that waits for nothing."""
-        found = self._app._router.find(scope["path"])
-        responder = None if found is None else found[1].get(scope["method"])
-        return responder is not None and getattr(responder, "__self__", None) in self._at_once
-
-    def find_plain(self, path: str) -> tuple[Endpoint, dict[str, str]] | None:
-        """What answers a GET of a path in its usual spelling, and the path's parameters; None for another spelling.
+    def find_plain(self, path: str, method: str = "GET") -> Found | None:
+        """What answers a path in its usual spelling, and the path's parameters; None for another spelling.
 
         Routes have the newest prefix and no project in them, so what has either is not found here.
         """
         found: Any = None if path.endswith("/") else self._app._router.find(path)
-        endpoint = None if found is None else getattr(found[1].get("GET"), "__self__", None)
+        endpoint = None if found is None else getattr(found[1].get(method), "__self__", None)
         return (endpoint, found[2]) if isinstance(endpoint, Endpoint) else None
 
     def _take_project(self, scope: Scope, path: str) -> None:
@@ -149,13 +143,16 @@ class Application:
         """The face that answers on a port."""
         return self._faces[port]
 
-    def answers_at_once(self, scope: Scope) -> bool:
-        """Whether a request will be answered without waiting for anything: then no task is needed for it.
+    def find_direct(self, scope: Scope) -> Found | None:
+        """What answers a request that is here as a whole without ASGI: for the HTTP server.
 
-        For the HTTP server; it may say no where yes would be right (an older prefix, a project in the path).
+        None where there would be something (an older prefix, a project in the path, HEAD) costs time and nothing else.
         """
         face = self._faces.get(scope["server"][1])
-        return face is not None and scope["method"] in BODILESS and face.answers_at_once(scope)
+        if face is None or scope["method"] == "HEAD":
+            return None
+        found = face.find_plain(scope["path"], scope["method"])
+        return found if found is not None and found[0].direct else None
 
     async def __call__(self, scope: Scope, receive: Any, send: Send) -> None:
         if scope["type"] != "http":

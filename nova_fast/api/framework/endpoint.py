@@ -18,6 +18,7 @@ import msgspec
 
 from nova_fast.api.framework import body as bodies
 from nova_fast.api.framework.auth import Authenticator, Verified
+from nova_fast.api.framework.direct import Asked, Reply, lines
 from nova_fast.api.framework.errors import keystone_body, sentence
 from nova_fast.api.framework.incoming import Incoming
 from nova_fast.api.framework.log import log_access, log_fault
@@ -37,6 +38,10 @@ _REQUEST_ID = re.compile(r"req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _PARAMETER = re.compile(r"{(\w+)}")
 _TOKEN = b"x-auth-token"
 _NO_SCOPE: dict[str, Any] = {"method": "GET"}
+#: Falcon's, or what stands for it without Falcon.
+Response = falcon.asgi.Response | Reply
+Requested = falcon.asgi.Request | Asked
+Scope = dict[str, Any]
 
 
 class _Ids:
@@ -114,6 +119,8 @@ class Endpoint:
         self.at_once = all(at_once)
         assert self.at_once or not any(at_once), "the routes of a path and method wait, or none does"
         assert not self.at_once or (routes[0].method in BODILESS and not self._public), "only reads are done at once"
+        #: Whether it can be asked without Falcon, which is what carries streams.
+        self.direct = not any(route.stream or route.gives_stream for route in routes)
         only = self._choices[0]
         bounded = only.route.since != FIRST_VERSION or only.route.until < 1 << 31
         self._only = only if len(self._choices) == 1 and not self._actions and not bounded else None
@@ -127,19 +134,52 @@ class Endpoint:
                 self._answer_at_once(request, resp, params)
             else:
                 await self._answer(request, req, resp, params)
-        except NovaFastError as error:
-            write_error(resp, self._face, error, request)
         except Exception as error:  # noqa: BLE001 - the one place where what nobody foresaw becomes a 500
-            log_fault("%s %s %s failed", request.request_id, request.method, request.scope["path"], error=error)
-            write_fault(resp, self._face, request.request_id)
+            self._write_failure(resp, error, request)
         common_headers(resp, self._face, request.request_id, request.version)
+        self._log(request, resp.status_code, started)
+
+    def read(self, scope: Scope, headers: dict[bytes, bytes], params: dict[str, str]) -> Reply:
+        """The answer of a route that waits for nothing, without Falcon. Raises nothing."""
+        started = time.perf_counter()
+        request = Request(self._runtime, scope, headers, new_request_id())
+        reply = Reply()
+        try:
+            self._answer_at_once(request, reply, params)
+        except Exception as error:  # noqa: BLE001 - as in respond()
+            self._write_failure(reply, error, request)
+        return self._finish(request, reply, started)
+
+    async def answer(self, scope: Scope, headers: dict[bytes, bytes], params: dict[str, str], body: bytes) -> Reply:
+        """The answer to a request that is here as a whole, without Falcon. Raises nothing."""
+        started = time.perf_counter()
+        request = Request(self._runtime, scope, headers, new_request_id())
+        reply = Reply()
+        try:
+            await self._answer(request, Asked(scope, headers, body), reply, params)
+        except Exception as error:  # noqa: BLE001 - as in respond()
+            self._write_failure(reply, error, request)
+        return self._finish(request, reply, started)
+
+    def _finish(self, request: Request, reply: Reply, started: float) -> Reply:
+        reply.said = common_lines(self._face, request.request_id, request.version)
+        self._log(request, reply.status, started)
+        return reply
+
+    def _write_failure(self, resp: Response, error: Exception, request: Request) -> None:
+        if isinstance(error, NovaFastError):
+            write_error(resp, self._face, error, request)
+            return
+        log_fault("%s %s %s failed", request.request_id, request.method, request.scope["path"], error=error)
+        write_fault(resp, self._face, request.request_id)
+
+    def _log(self, request: Request, status: int, started: float) -> None:
         ms = (time.perf_counter() - started) * 1000
         token: Verified | None = getattr(request, "token", None)
         ids = request.request_id, request.global_request_id
-        done = resp.status_code, ms
-        log_access(self._face.name, request.scope, done, ids, None if token is None else token.grant)
+        log_access(self._face.name, request.scope, (status, ms), ids, None if token is None else token.grant)
 
-    def _answer_at_once(self, request: Request, resp: falcon.asgi.Response, params: dict[str, str]) -> None:
+    def _answer_at_once(self, request: Request, resp: Response, params: dict[str, str]) -> None:
         with self._runtime.store.snapshot() as snapshot:
             self._identify(request, self._authenticator.verify(snapshot, request.headers.get(_TOKEN)))
             choice = self._only or self._choose(request, None)
@@ -149,9 +189,7 @@ class Endpoint:
             answer = choice.handler(request, snapshot, *params.values())  # in the order of the path
         write_answer(resp, answer, choice.ok.at(request.version))
 
-    async def _answer(
-        self, request: Request, req: falcon.asgi.Request, resp: falcon.asgi.Response, params: dict[str, str]
-    ) -> None:
+    async def _answer(self, request: Request, req: Requested, resp: Response, params: dict[str, str]) -> None:
         if self._public:
             request.version = self._negotiate(request)
         else:
@@ -216,7 +254,7 @@ class Endpoint:
             request_id=request.request_id,
         )
 
-    async def _action(self, request: Request, req: falcon.asgi.Request) -> tuple[str | None, msgspec.Raw | None]:
+    async def _action(self, request: Request, req: Requested) -> tuple[str | None, msgspec.Raw | None]:
         """The one key of an action's body and what is under it; None when no route of this path is an action."""
         if not self._actions:
             return None, None
@@ -234,7 +272,7 @@ class Endpoint:
                 return choice
         raise NotFound("The resource could not be found.", code="version_gate")
 
-    async def _read(self, request: Request, req: falcon.asgi.Request, choice: Choice, raw: msgspec.Raw | None) -> None:
+    async def _read(self, request: Request, req: Requested, choice: Choice, raw: msgspec.Raw | None) -> None:
         if choice.queries is not None:
             request.query = choice.queries.at(request.version).read(request.scope["query_string"])
         if choice.route.stream:
@@ -248,14 +286,18 @@ class Endpoint:
             else:
                 request.body = bodies.decode(bytes(raw), shape)
 
-    async def _whole_body(self, req: falcon.asgi.Request) -> bytes:
-        incoming: Incoming = req.scope["nova_fast.incoming"]
+    async def _whole_body(self, req: Requested) -> bytes:
         limit = self._runtime.config.api.max_body_bytes
-        body = await bodies.read_whole(req.stream, incoming, declared_length(req), limit)
+        if isinstance(req, Asked):
+            body = bodies.bounded(req.body, limit)
+        else:
+            incoming: Incoming = req.scope["nova_fast.incoming"]
+            body = await bodies.read_whole(req.stream, incoming, declared_length(req), limit)
         req.scope["nova_fast.body"] = body
         return body
 
-    def _stream(self, req: falcon.asgi.Request) -> AsyncIterator[bytes]:
+    def _stream(self, req: Requested) -> AsyncIterator[bytes]:
+        assert isinstance(req, falcon.asgi.Request), "a stream is read through Falcon"
         return bodies.stream(req.stream, req.scope["nova_fast.incoming"], declared_length(req))
 
 
@@ -273,7 +315,7 @@ def declared_length(req: falcon.asgi.Request) -> int | None:
 # ---------------------------------------------------------------------- writing
 
 
-def write_answer(resp: falcon.asgi.Response, answer: Any, ok: int) -> None:
+def write_answer(resp: Response, answer: Any, ok: int) -> None:
     """Put what a handler gave back into the response; bytes are JSON that is encoded."""
     if not isinstance(answer, Answer):
         resp.status = ok
@@ -284,6 +326,7 @@ def write_answer(resp: falcon.asgi.Response, answer: Any, ok: int) -> None:
     if answer.headers:
         resp.set_headers(answer.headers)
     if answer.stream is not None:
+        assert not isinstance(resp, Reply), "a route that gives a stream says so where it is declared"
         resp.stream = answer.stream
         resp.content_type = answer.content_type
     elif answer.body is not None:
@@ -291,7 +334,7 @@ def write_answer(resp: falcon.asgi.Response, answer: Any, ok: int) -> None:
         resp.content_type = answer.content_type
 
 
-def write_error(resp: falcon.asgi.Response, face: Face, error: NovaFastError, request: Request) -> None:
+def write_error(resp: Response, face: Face, error: NovaFastError, request: Request) -> None:
     """Put an error into the response in the manner of the face; a 401 is in Keystone's manner on every face."""
     status = face.errors.status(error)
     if status == 500:
@@ -311,13 +354,13 @@ def write_error(resp: falcon.asgi.Response, face: Face, error: NovaFastError, re
         resp.set_header("connection", "close")
 
 
-def write_fault(resp: falcon.asgi.Response, face: Face, request_id: str) -> None:
+def write_fault(resp: Response, face: Face, request_id: str) -> None:
     """Put a 500 into the response that shows nothing of the inside but the id under which it was logged."""
     message = f"An unexpected error prevented the server from fulfilling your request ({request_id})."
     write_problem(resp, 500, face.errors.body(500, message, "internal", request_id))
 
 
-def write_problem(resp: falcon.asgi.Response, status: int, body: Any) -> None:
+def write_problem(resp: Response, status: int, body: Any) -> None:
     """Put an error body into the response, in place of whatever was there."""
     resp.stream = None
     resp.status = status
@@ -335,3 +378,13 @@ def common_headers(resp: falcon.asgi.Response, face: Face, request_id: str, vers
     headers["x-openstack-request-id"] = request_id
     if face.name == "compute":
         headers["x-compute-request-id"] = request_id
+
+
+def common_lines(face: Face, request_id: str, version: int) -> bytes:
+    """The same as they are written."""
+    said = face.said_lines.get(version)
+    if said is None:
+        said = face.said_lines[version] = lines(face.version_headers(None if version == NO_VERSION else version))
+    if face.name == "compute":
+        return b"%bx-openstack-request-id: %b\r\nx-compute-request-id: %b\r\n" % (said, *(request_id.encode(),) * 2)
+    return b"%bx-openstack-request-id: %b\r\n" % (said, request_id.encode())

@@ -63,6 +63,7 @@ class Route:
     until: int
     action: str | None
     stream: bool
+    gives_stream: bool
     media: tuple[str, ...]
 
     def overlaps(self, other: Route) -> bool:
@@ -99,6 +100,7 @@ class Face:
         self.head = head
         self.routes: list[Route] = []
         self.said: dict[int, dict[str, str]] = {}  # version → headers of answers, made once
+        self.said_lines: dict[int, bytes] = {}  # the same as they are written
 
     def route(
         self,
@@ -115,13 +117,14 @@ class Face:
         until: str | None = None,
         action: str | None = None,
         stream: bool = False,
+        gives_stream: bool = False,
         root: bool = False,
         media: tuple[str, ...] = (JSON,),
     ) -> Callable[[Handler], Handler]:
         """Declare the decorated function as the handler of a route. See the module's documentation.
 
         ``body``, ``query``, ``answer`` and ``ok`` may be dicts by microversion; ``media`` lists the content types
-        a body may have.
+        a body may have. With ``stream`` the handler reads the body; with ``gives_stream`` an answer may have a stream.
         """
         assert policy in POLICIES, f"unknown policy {policy!r} of {method} {path}"
         assert not (stream and body is not None), f"{method} {path}: a stream has no decoded body"
@@ -142,14 +145,18 @@ class Face:
                 until=parse_version(until) if until else LAST_VERSION,
                 action=action,
                 stream=stream,
+                gives_stream=gives_stream,
                 media=media,
             )
-            clash = next((other for other in self.routes if route.overlaps(other)), None)
-            assert clash is None, f"{method} {whole_path} ({action}) is declared twice"
-            self.routes.append(route)
+            self._add(route)
             return handler
 
         return declare
+
+    def _add(self, route: Route) -> None:
+        clash = next((other for other in self.routes if route.overlaps(other)), None)
+        assert clash is None, f"{route.method} {route.path} ({route.action}) is declared twice"
+        self.routes.append(route)
 
     def version_headers(self, version: int | None) -> dict[str, str]:
         """What every answer says about microversions and caches; ``None`` = no version could be parsed."""

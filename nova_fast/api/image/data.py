@@ -93,7 +93,7 @@ async def _abort(request: Request, image_id: str) -> None:
         await request.command(AbortUpload(caller=request.caller, image_id=image_id))
 
 
-@face.route("GET", "/images/{image_id}/file", errors=(400, 403, 404, 416), policy="reader")
+@face.route("GET", "/images/{image_id}/file", errors=(400, 403, 404, 416), policy="reader", gives_stream=True)
 async def download(request: Request, image_id: str) -> Answer:
     """Give the bytes of an image, or one range of them; 204 when it has none."""
     with request.snapshot() as snapshot:
