@@ -11,7 +11,7 @@ import contextlib
 import logging
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 
 import uvicorn
 
@@ -51,9 +51,9 @@ class HubCommander:
     def __init__(self, peer: Peer) -> None:
         self._peer = peer
 
-    async def run(self, command: Message, request_id: str) -> Message:
+    def run(self, command: Message, request_id: str) -> Awaitable[Message]:
         """Do a command. Raises NovaFastError: the command's own, or Unavailable when the conductor does not answer."""
-        return await self._peer.call(command, timeout_s=COMMAND_TIMEOUT_S)
+        return self._peer.call(command, timeout_s=COMMAND_TIMEOUT_S)
 
 
 class _Server(uvicorn.Server):

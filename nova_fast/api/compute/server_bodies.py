@@ -141,8 +141,9 @@ def check_update_versions(request: Request, fields: UpdateFields) -> None:
 
 def _check_versions(request: Request, fields: msgspec.Struct, versions: dict[str, tuple[str, str]]) -> None:
     for name, (since, until) in versions.items():
-        known = request.at_least(since) and not (until and request.at_least(until))
-        if getattr(fields, name) is not UNSET and not known:
+        if getattr(fields, name) is UNSET:
+            continue
+        if not request.at_least(since) or (until and request.at_least(until)):
             raise BadRequest(
                 f"Additional properties are not allowed ('{name}' was unexpected)", field=name, code="unknown_field"
             )

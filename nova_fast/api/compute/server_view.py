@@ -96,9 +96,7 @@ class ServerView:
         self._request = request
         self._reader = reader
         self._admin = request.caller.is_admin
-        base, project = request.base_url, request.project_prefix
-        self._self = f"{base}/v2.1{project}"
-        self._bookmark = f"{base}{project}"
+        self._self, self._bookmark = _bases(request)
         self._keys = _keys(request.version)
         self._networks: dict[str, str] = request.facts(reader, "network name")
         self._hosts: dict[str, Host | None] = request.facts(reader, "host of server")
@@ -280,6 +278,21 @@ class ServerView:
 
     def _bookmark_link(self, collection: str, item_id: str) -> dict[str, str]:
         return {"rel": "bookmark", "href": f"{self._bookmark}/{collection}/{item_id}"}
+
+
+def server_links(request: Request, server_id: str) -> list[dict[str, str]]:
+    """The two links of a server, for who shows nothing else of it."""
+    own, bookmark = _bases(request)
+    return [
+        {"rel": "self", "href": f"{own}/servers/{server_id}"},
+        {"rel": "bookmark", "href": f"{bookmark}/servers/{server_id}"},
+    ]
+
+
+def _bases(request: Request) -> tuple[str, str]:
+    """What the links of a request begin with."""
+    base, project = request.base_url, request.project_prefix
+    return f"{base}/v2.1{project}", f"{base}{project}"
 
 
 def _host_status(host: Host | None) -> str:

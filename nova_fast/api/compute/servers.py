@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import string
 from typing import Any
 
@@ -12,7 +12,7 @@ from nova_fast.api.compute import server_bodies as bodies
 from nova_fast.api.compute.face import face
 from nova_fast.api.compute.server_bodies import CreateServerBody, ServerFields, UpdateServerBody
 from nova_fast.api.compute.server_hints import group_of
-from nova_fast.api.compute.server_view import ServerView
+from nova_fast.api.compute.server_view import ServerView, server_links
 from nova_fast.api.framework.request import Request
 from nova_fast.api.framework.route import Answer
 from nova_fast.model.commands.servers import CreateServers, DeleteServer, ServersCreated, UpdateServer
@@ -20,6 +20,9 @@ from nova_fast.model.errors import BadRequest
 
 _PASSWORD_CHARACTERS = string.ascii_letters + string.digits
 _PASSWORD_LENGTH = 12
+_USED_BYTES = 256 // len(_PASSWORD_CHARACTERS) * len(_PASSWORD_CHARACTERS)
+_TO_CHARACTERS = (_PASSWORD_CHARACTERS * 5)[:256].encode()
+_LEFT_OUT = bytes(range(_USED_BYTES, 256))
 
 
 # ------------------------------------------------------------------------------------------------ create
@@ -39,8 +42,7 @@ async def create(request: Request) -> Answer:
         return Answer(body={"reservation_id": created.reservation_id})
     server_id = created.server_ids[0]
     groups = command.security_groups or ("default",)
-    with request.snapshot() as snapshot:
-        links = ServerView(request, snapshot).links(server_id)
+    links = server_links(request, server_id)
     view = {
         "id": server_id,
         "links": links,
@@ -93,12 +95,11 @@ def _new_password(request: Request) -> str:
 
 
 def _random_password() -> str:
-    """PERF: one call to the system and not twelve. 128 bits for 72: no character is more likely by more than 2^-56."""
-    left, characters = int.from_bytes(secrets.token_bytes(16)), ""
-    for _ in range(_PASSWORD_LENGTH):
-        left, place = divmod(left, len(_PASSWORD_CHARACTERS))
-        characters += _PASSWORD_CHARACTERS[place]
-    return characters
+    """PERF: 1 µs, one call to the system. Bytes that would make some characters likelier are left out (8 of 256)."""
+    characters = ""
+    while len(characters) < _PASSWORD_LENGTH:
+        characters += os.urandom(2 * _PASSWORD_LENGTH).translate(_TO_CHARACTERS, _LEFT_OUT).decode()
+    return characters[:_PASSWORD_LENGTH]
 
 
 def _tags(tags: Any) -> tuple[str, ...]:

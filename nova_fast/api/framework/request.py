@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -38,7 +38,7 @@ def _shown_host(header: bytes) -> str:
 class Commander(Protocol):
     """Who does commands: in production the conductor behind the hub."""
 
-    async def run(self, command: Message, request_id: str) -> Message:
+    def run(self, command: Message, request_id: str) -> Awaitable[Message]:
         """Do a command durably and return its result. Raises NovaFastError; has a deadline of its own."""
         ...
 
@@ -208,11 +208,11 @@ class Request:
             found.clear()
         return found
 
-    async def command(self, command: Message) -> Any:
+    def command(self, command: Message) -> Awaitable[Any]:
         """Have the conductor change something durably; returns the command's result. Raises NovaFastError."""
         if self.once is not None:
-            return await self.once.run(self._runtime.commander, command)
-        return await self._runtime.commander.run(command, self.request_id)
+            return self.once.run(self._runtime.commander, command)
+        return self._runtime.commander.run(command, self.request_id)
 
     def remembered(self) -> str | None:
         """The secret shown in the answer that this request repeats; None when a new one must be made."""
