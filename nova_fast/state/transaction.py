@@ -2,13 +2,14 @@
 
 A transaction keeps a journal of what each write replaced, so that one command of a batch can be taken back alone
 while the others go on: LMDB's own nested transactions cost a copy of the dirty list each, and another engine may not
-have them.
+have them. Rows are held back until the end where that can be (``held.py``), and so are events.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from heapq import merge
+from operator import itemgetter
 from typing import Any, TypeVar
 
 import lmdb
@@ -16,39 +17,27 @@ import msgspec
 
 from nova_fast.model.base import Record
 from nova_fast.model.events import Event
-from nova_fast.state import schema, shown
+from nova_fast.state import ids, schema, shown
 from nova_fast.state.carry import carry_over
-from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, NUMBER, STEADY_US, Reader
+from nova_fast.state.held import UNKNOWN, WRITTEN, Known, Rows
+from nova_fast.state.journal import Entropy, JournaledWrites, WriteFailed
+from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, NUMBER, STEADY_US
 from nova_fast.state.table import Index, Key, Table, encode_key
 
 R = TypeVar("R", bound=Record)
 
-Entropy = Callable[[int], bytes]
+__all__ = ["DuplicateKey", "Entropy", "Transaction", "WriteFailed"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _COUNTER_BYTES = 8
-_KNOWN_MAX = 4_096  # of each table
-
-_TIME_MASK = (1 << 48) - 1
 _RUN_MIN = 16  # records; fewer are written one by one, and remembered
-
-#: A record, its bytes, and whether it is known that they hold nothing else.
-_Known = tuple[Any, bytes, bool]
 
 
 class DuplicateKey(Exception):
     """A unique index would hold two records; a command must have checked this before."""
 
 
-class WriteFailed(Exception):
-    """A write was not taken (disk full, map full): the whole transaction is lost and must be given up."""
-
-    def __init__(self, message: str, number: int = 0) -> None:
-        super().__init__(message)
-        self.number = number  # errno, or LMDB's own
-
-
-class Transaction(Reader):
+class Transaction(JournaledWrites):
     """Reads and writes of the one writer.
 
     The times and the ids come from outside, so that it is the same when replayed. ``now_us`` is the wall clock, for
@@ -65,13 +54,10 @@ class Transaction(Reader):
         self.now_us, steady_us = times_us
         self.time_us = max(steady_us, self.steady_us())
         self._entropy = entropy
-        self._journal: list[tuple[Any, bytes, bytes | None]] = []  # database, key, what was there
-        self._known: defaultdict[str, dict[bytes, _Known]] = defaultdict(dict)  # of each table
+        self._rows: dict[Table[Any], Rows[Any]] = {}
         self._changes = shown.Changes()
         self.events: list[tuple[int, Event]] = []
         self.notes: dict[str, Any] = {}  # what commands have found out so far; gone when anything is taken back
-        self.writes = 0  # that the engine was given, those that were taken back among them
-        self.written_bytes = 0
 
     # ------------------------------------------------------------------ ids and numbers
     def new_uuid(self) -> str:
@@ -80,21 +66,11 @@ class Transaction(Reader):
 
     def new_uuids(self, count: int) -> list[str]:
         """So many random UUIDs, in order: what is written together then lies together."""
-        digits = self._entropy(16 * count).hex()
-        return sorted([_uuid(digits[at : at + 32]) for at in range(0, 32 * count, 32)])
+        return ids.uuids(self._entropy(16 * count).hex())
 
     def new_timed_uuids(self, count: int) -> list[str]:
-        """So many UUIDs of version 7 (RFC 9562), in order: the time and 62 random bits.
-
-        PERF: in a table that grows by the million, a random key changes a page of its own, and leaves pages a third
-        empty; these go where the last went. Not for what is named by the first digits of its id.
-        """
-        milliseconds, rest_us = divmod(self.now_us, 1000)
-        time = f"{milliseconds & _TIME_MASK:012x}"
-        begin = f"{time[:8]}-{time[8:]}-7{rest_us * 4096 // 1000:03x}-"
-        digits = self._entropy(16 * count).hex()
-        ends = [digits[at : at + 16] for at in range(16, 32 * count, 32)]
-        return sorted([f"{begin}{_variant(end[0])}{end[1:4]}-{end[4:]}" for end in ends])
+        """So many UUIDs that begin with the time, in order. Not for what is named by the first digits of its id."""
+        return ids.timed_uuids(self.now_us, self._entropy(16 * count).hex())
 
     def new_hex(self) -> str:
         """32 random hexadecimal characters, as identity and task ids are written."""
@@ -119,17 +95,40 @@ class Transaction(Reader):
 
         PERF: what this transaction has read or written is not decoded again.
         """
-        try:
-            primary = table.primary(key)
-        except ValueError:
-            return None
-        known = self._known[table.name].get(primary) or self._look(table, primary)
+        parts = (key,) if isinstance(key, str) else key
+        rows = self._rows_of(table)
+        known = rows.known.get(parts, UNKNOWN)
+        if known is UNKNOWN:
+            try:
+                known = self._look(rows, parts)
+            except ValueError:
+                return None
         return None if known is None else known[0]
 
     def is_taken(self, index: Index[Any], *parts: str | int) -> bool:
         """Whether a key of a unique index leads to a record."""
         assert index.unique, index.name
         return self._txn.get(encode_key(parts), db=self._databases[index.name]) is not None
+
+    def walk_index(self, index: Index[R]) -> Iterator[R]:
+        """The records of an index, in its order, as ``scan_index`` gives them; but what is held back stays so.
+
+        PERF: for who walks what this transaction has just put, and changes all of it.
+        """
+        rows = self._rows_of(index.table)
+        table, changed = index.table, rows.changed
+        held = [
+            (entry, now[0])
+            for now in map(rows.known.get, changed)
+            if now is not None
+            for entry in set(index.encoded(index.keys(now[0]), now[3]))
+        ]
+        found = (
+            (entry, self._record(table, primary)) for entry, primary in self._walk(index.name, b"", None, None, False)
+        )
+        unchanged = ((entry, record) for entry, record in found if table.key(record) not in changed)
+        for _, record in merge(sorted(held, key=itemgetter(0)), unchanged, key=itemgetter(0)):
+            yield record
 
     def counters(self) -> dict[str, int]:
         """Every number that only grows, those among them that have grown in this transaction."""
@@ -139,19 +138,25 @@ class Transaction(Reader):
     # ------------------------------------------------------------------ writes
     def put(self, table: Table[R], record: R) -> None:
         """Insert or replace a record and its index entries. Raises DuplicateKey."""
-        primary = encode_key(table.key(record))
-        known = self._known[table.name].get(primary) or self._look(table, primary)
+        key = table.key(record)
+        rows = self._rows_of(table)
+        known = rows.known.get(key, UNKNOWN)
+        if known is UNKNOWN:
+            known = self._look(rows, key)
         if known is None:
-            self._add(table, primary, record)
+            self._add(rows, key, record)
         else:
-            self._replace(table, primary, known, record)
+            self._replace(rows, key, known, record)
 
     def insert(self, table: Table[R], record: R) -> None:
         """Put a record that must not be there yet. Raises DuplicateKey.
 
         PERF: nothing is read; the engine says whether the key was there.
         """
-        self._add(table, encode_key(table.key(record)), record)
+        rows = self._rows_of(table)
+        key = table.key(record)
+        assert rows.known.get(key) is None, f"{table.name} has {key!r} already"
+        self._add(rows, key, record)
 
     def insert_all(self, table: Table[R], records: Sequence[R]) -> None:
         """Put records that must not be there yet. Raises DuplicateKey.
@@ -162,6 +167,7 @@ class Transaction(Reader):
             for record in records:
                 self.insert(table, record)
             return
+        self._settle(table)
         assert not table.identity, f"{table.name} is written one by one"
         rows = [(encode_key(table.key(record)), record) for record in records]
         added = self._write_run(table.name, [(primary, _encode(record)) for primary, record in rows])
@@ -175,38 +181,45 @@ class Transaction(Reader):
 
     def delete(self, table: Table[R], key: str | Key) -> None:
         """Remove a record, which must be there, and its index entries."""
-        primary = table.primary(key)
-        known = self._known[table.name].get(primary) or self._look(table, primary)
+        parts = (key,) if isinstance(key, str) else key
+        rows = self._rows_of(table)
+        known = rows.known.get(parts, UNKNOWN)
+        if known is UNKNOWN:
+            known = self._look(rows, parts)
         assert known is not None, f"{table.name} has no {key!r} to delete"
-        record, raw, _ = known
-        for index in table.indexes:
-            for entry in index.entries(record, primary):
-                self._write(index.name, entry, None, primary)
-        self._write(table.name, primary, None, raw)
-        del self._known[table.name][primary]
-        self._changed(table, primary, record, None)
+        if rows.held:
+            self._hold(rows, parts, known, None)
+        else:
+            record, raw, _, primary = known
+            for index in table.indexes:
+                for entry in index.entries(record, primary):
+                    self._write(index.name, entry, None, primary)
+            self._write(table.name, primary, None, raw)
+            del rows.known[parts]
+        self._changed(table, known[3], known[0], None)
 
     def emit(self, event: Event) -> None:
         """Append an event to the log; watchers see it after the commit."""
-        generation = self._bump(GENERATION)
-        row = schema.EventRow(generation=generation, body=_encode(event))
-        self._write(schema.EVENTS.name, encode_key((generation,)), _encode(row), None)
-        self.events.append((generation, event))
+        row = schema.EventRow(generation=self._bump(GENERATION), body=_encode(event))
+        self.insert(schema.EVENTS, row)
+        self.events.append((row.generation, event))
 
     def emit_all(self, events: Sequence[Event]) -> None:
         """Append events to the log, in this order."""
         last = self._bump(GENERATION, len(events))
         numbered = list(enumerate(events, last - len(events) + 1))
-        rows = [
-            (encode_key((generation,)), _encode(schema.EventRow(generation=generation, body=_encode(event))))
-            for generation, event in numbered
-        ]
-        added = self._write_run(schema.EVENTS.name, rows)
-        assert added, "the log has an event of the future"
+        rows = [schema.EventRow(generation=generation, body=_encode(event)) for generation, event in numbered]
+        self.insert_all(schema.EVENTS, rows)
         self.events += numbered
+
+    def settle(self) -> None:
+        """Write all that is held back."""
+        for table in self._rows:
+            self._settle(table)
 
     def finish(self) -> None:
         """Keep what looks different, the counters and the steady time: the last writes of every transaction."""
+        self.settle()
         self._keep_shown()
         for name, value in self._counters.items():
             if value != self._stored_counters[name]:
@@ -222,14 +235,20 @@ class Transaction(Reader):
         """Undo everything written since the mark."""
         writes, events, noted = mark
         del self._changes.noted[noted:]
-        for database, key, value in reversed(self._journal[writes:]):
-            if database is self._meta:
+        for place, key, value in reversed(self._journal[writes:]):
+            if place is self._meta:
                 self._counters[key] = int.from_bytes(value, "big")
+            elif type(place) is not Rows:
+                self._store(place, key, value)
+            elif key is WRITTEN:
+                place.changed, known = value
+                place.known.update(known)
             else:
-                self._store(database, key, value)
+                place.take_back(key, *value)
         del self._journal[writes:]
         del self.events[events:]
-        self._known.clear()
+        for rows in self._rows.values():
+            rows.forget()
         self.notes.clear()
 
     # ------------------------------------------------------------------ inside
@@ -245,44 +264,74 @@ class Transaction(Reader):
         time_us = self.time_us.to_bytes(_COUNTER_BYTES, "big")
         self._store(self._meta, shown.NUMBER_AND_TIME, shown.pack(number, time_us))
 
-    def _look(self, table: Table[R], primary: bytes) -> _Known | None:
-        """What the store has under a key."""
+    def _rows_of(self, table: Table[R]) -> Rows[R]:
+        rows = self._rows.get(table)
+        if rows is None:
+            rows = self._rows[table] = Rows(table)
+        return rows
+
+    def _look(self, rows: Rows[R], key: Key) -> Known | None:
+        """What the store has under a key. Raises ValueError for what cannot be one."""
+        table, primary = rows.table, encode_key(key)
         raw = self._txn.get(primary, db=self._databases[table.name])
-        return None if raw is None else self._remember(table.name, primary, (table.decode(raw), bytes(raw), False))
+        return None if raw is None else rows.remember(key, (table.decode(raw), bytes(raw), False, primary))
 
-    def _remember(self, name: str, primary: bytes, known: _Known) -> _Known:
-        rows = self._known[name]
-        if len(rows) >= _KNOWN_MAX:
-            rows.clear()
-        rows[primary] = known
-        return known
-
-    def _add(self, table: Table[R], primary: bytes, record: R) -> None:
+    def _add(self, rows: Rows[R], key: Key, record: R) -> None:
+        table = rows.table
         assert type(record) is table.type, f"a {type(record).__name__} in table {table.name}"
-        encoded = _encode(record)
-        there = not self._write_new(table.name, primary, encoded)
-        assert not there, f"{table.name} has this key already"
-        for index in table.indexes:
-            entries = index.encoded(index.keys(record), primary)
-            for entry in entries if len(entries) < 2 else dict.fromkeys(entries):
-                if not self._write_new(index.name, entry, primary):
-                    raise DuplicateKey(f"{index.name} has {entry!r} already")
-        self._remember(table.name, primary, (record, encoded, True))
+        encoded, primary = _encode(record), encode_key(key)
+        new = (record, encoded, True, primary)
+        if rows.held:
+            self._hold(rows, key, None, new)
+        else:
+            there = not self._write_new(table.name, primary, encoded)
+            assert not there, f"{table.name} has this key already"
+            for index in table.indexes:
+                entries = index.encoded(index.keys(record), primary)
+                for entry in entries if len(entries) < 2 else dict.fromkeys(entries):
+                    if not self._write_new(index.name, entry, primary):
+                        raise DuplicateKey(f"{index.name} has {entry!r} already")
+            rows.remember(key, new)
         self._changed(table, primary, None, record)
 
-    def _replace(self, table: Table[R], primary: bytes, known: _Known, record: R) -> None:
+    def _replace(self, rows: Rows[R], key: Key, known: Known, record: R) -> None:
+        table = rows.table
         assert type(record) is table.type, f"a {type(record).__name__} in table {table.name}"
-        old, raw, plain = known
-        for index in table.indexes:
-            before, after = index.keys(old), index.keys(record)
-            if before != after:
-                self._reindex(index, primary, set(index.encoded(before, primary)), set(index.encoded(after, primary)))
+        old, raw, plain, primary = known
         plain = plain or _encode(old) == raw  # of this release, so nothing unknown is behind it
         encoded = _encode(record) if plain else carry_over(record, old, raw)
-        if encoded != raw:
-            self._write(table.name, primary, encoded, raw)
-        self._remember(table.name, primary, (record, encoded, plain))
+        new = (record, encoded, plain, primary)
+        if rows.held:
+            self._hold(rows, key, known, new)
+        else:
+            for index in table.indexes:
+                before, after = index.keys(old), index.keys(record)
+                if before != after:
+                    was, is_ = set(index.encoded(before, primary)), set(index.encoded(after, primary))
+                    self._reindex(index, primary, was, is_)
+            if encoded != raw:
+                self._write(table.name, primary, encoded, raw)
+            rows.remember(key, new)
         self._changed(table, primary, old, record)
+
+    def _hold(self, rows: Rows[R], key: Key, before: Known | None, now: Known | None) -> None:
+        """Note a change, to be written when the transaction ends or somebody walks the table."""
+        first = key not in rows.changed
+        if first:
+            rows.changed[key] = before
+        self._journal.append((rows, key, (before, first)))
+        rows.known[key] = now
+
+    def _settle(self, table: Table[Any]) -> None:
+        """Write what is held back of a table."""
+        rows = self._rows.get(table)
+        if rows is None or not rows.changed:
+            return
+        known = {key: rows.known[key] for key in rows.changed}
+        changed, writes = rows.take()
+        self._journal.append((rows, WRITTEN, (changed, known)))
+        for one in writes:
+            self._write_all(one)
 
     def _changed(self, table: Table[R], primary: bytes, old: R | None, new: R | None) -> None:
         if table.identity:
@@ -304,48 +353,6 @@ class Transaction(Reader):
             if not self._write_new(index.name, entry, primary):
                 raise DuplicateKey(f"{index.name} has {entry!r} already")
 
-    def _write(self, name: str, key: bytes, value: bytes | None, replaced: bytes | None) -> None:
-        database = self._databases[name]
-        self._journal.append((database, key, replaced))
-        self._store(database, key, value)
-
-    def _write_new(self, name: str, key: bytes, value: bytes) -> bool:
-        """Write what must not be there; whether it was not."""
-        database = self._databases[name]
-        if not self._store(database, key, value, False):
-            return False
-        self._journal.append((database, key, None))
-        return True
-
-    def _write_run(self, name: str, rows: list[tuple[bytes, bytes]]) -> bool:
-        """Write what must not be there, sorted; whether none of it was. What was written before is in the journal."""
-        database, written = self._databases[name], 0
-        rows.sort()
-        try:
-            with self._txn.cursor(db=database) as cursor:
-                put = cursor.put
-                for key, value in rows:
-                    if not put(key, value, True, False):
-                        return False
-                    written += 1
-        except lmdb.Error as error:
-            raise WriteFailed(str(error), getattr(error, "code", 0)) from error
-        finally:
-            self._journal += [(database, key, None) for key, _ in rows[:written]]
-            self.writes += written
-            self.written_bytes += sum([len(key) + len(value) for key, value in rows])
-        return True
-
-    def _store(self, database: Any, key: bytes, value: bytes | None, overwrite: bool = True) -> bool:
-        self.writes += 1
-        self.written_bytes += len(key) + len(value or b"")
-        try:
-            if value is None:
-                return bool(self._txn.delete(key, db=database))
-            return bool(self._txn.put(key, value, db=database, overwrite=overwrite))
-        except lmdb.Error as error:
-            raise WriteFailed(str(error), getattr(error, "code", 0)) from error
-
     def _counter(self, name: bytes) -> int:
         value = self._counters.get(name)
         if value is None:
@@ -358,12 +365,3 @@ class Transaction(Reader):
         self._journal.append((self._meta, name, value.to_bytes(_COUNTER_BYTES, "big")))
         self._counters[name] = value + by
         return value + by
-
-
-def _uuid(digits: str) -> str:
-    """32 random hexadecimal digits as a UUID of version 4."""
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{_variant(digits[16])}{digits[17:20]}-{digits[20:]}"
-
-
-def _variant(digit: str) -> str:
-    return "89ab"[int(digit, 16) & 3]

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from nova_fast.model.errors import Unavailable
+from nova_fast.state.held import Writes
 from nova_fast.state.store import Snapshot, Store, StoreError
 from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
@@ -79,6 +80,7 @@ class SimStore:
                 yield tx
                 if unsure and rng.random() < 0.5:
                     raise StoreError("the disk did not confirm it, and it did not happen")
+                tx.settle()
                 disk.on_commit(tx)
         finally:
             disk.mood = Mood.WELL if unsure else disk.mood
@@ -92,16 +94,23 @@ class SimStore:
 
         try:
             with self._disk.store.transaction(now_us, entropy, steady_us=steady_us) as tx:
-                store = tx._store
+                store, write_all = tx._store, tx._write_all
 
-                def full(database: Any, key: bytes, value: bytes | None, overwrite: bool = True) -> bool:
+                def take(count: int) -> None:
                     nonlocal left
-                    left -= 1
+                    left -= count
                     if left < 0:
                         raise WriteFailed("no space left on device")
+
+                def full(database: Any, key: bytes, value: bytes | None, overwrite: bool = True) -> bool:
+                    take(1)
                     return store(database, key, value, overwrite)
 
-                tx._store = full  # type: ignore[method-assign]
+                def full_of_many(writes: Writes) -> None:
+                    take(len(writes.new) + len(writes.other) + len(writes.gone))
+                    write_all(writes)
+
+                tx._store, tx._write_all = full, full_of_many  # type: ignore[method-assign]
                 yield tx
                 raise WriteFailed("no space left on device, at the commit")
         except WriteFailed as error:

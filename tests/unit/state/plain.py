@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -55,6 +55,9 @@ class PlainTransaction(Transaction):
                 self._plain_write(index.name, entry, None, primary)
         self._plain_write(table.name, primary, None, raw)
         self._plain_changed(table, primary, old, None)
+
+    def walk_index(self, index: Index[R]) -> Iterator[R]:
+        return self.scan_index(index)
 
     def emit(self, event: Event) -> None:
         generation = self._plain_bump(GENERATION)

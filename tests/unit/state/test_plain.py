@@ -15,6 +15,8 @@ from nova_fast.model.events import HostRemoved
 from nova_fast.model.flavors import Flavor
 from nova_fast.model.identity import Project
 from nova_fast.model.networks import FixedIp, Port
+from nova_fast.model.quotas import Usage
+from nova_fast.model.workflows import Direction, Workflow
 from nova_fast.state import schema as tables
 from nova_fast.state.table import Index, Key, Table, _encode_parts, encode_key
 from nova_fast.state.testing import MemoryStore, memory_store
@@ -42,11 +44,29 @@ _FLAVORS = st.builds(
     _NUMBERS, _NUMBERS, _NUMBERS,
 )  # fmt: skip
 _PROJECTS = st.builds(lambda n: Project(id=f"p{n}", name=f"n{n}", domain_id="d", parent_id="d"), _NUMBERS)
+_WORKFLOWS = st.builds(
+    lambda n, task, queued, action: Workflow(
+        server_id=f"s{n}", kind="k", step=0, direction=Direction.FORWARD, request_id="r", started_at_us=n,
+        task_id="t" * task, queued=queued, action=f"a{action}",
+    ),
+    _NUMBERS, _NUMBERS, st.booleans(), _NUMBERS,
+)  # fmt: skip
+_USAGES = st.builds(lambda n, m: Usage(project_id=f"p{n}", instances=m), _NUMBERS, _NUMBERS)
 _ROWS = st.one_of(
+    st.tuples(st.just(tables.WORKFLOWS), _WORKFLOWS),
+    st.tuples(st.just(tables.WORKFLOWS), _WORKFLOWS),  # twice as often: what is held back and has an index
+    st.tuples(st.just(tables.USAGES), _USAGES),
     st.tuples(st.just(tables.PORTS), _PORTS),
     st.tuples(st.just(tables.FLAVORS), _FLAVORS),
     st.tuples(st.just(tables.PROJECTS), _PROJECTS),
 )
+
+
+#: A field of each that is changed.
+_FREE: dict[Table[Any], str] = {
+    tables.PORTS: "name", tables.FLAVORS: "name", tables.PROJECTS: "name", tables.WORKFLOWS: "action",
+    tables.USAGES: "instances",
+}  # fmt: skip
 
 
 def _put(row: tuple[Table[Any], Any]) -> Step:
@@ -65,7 +85,7 @@ def _change(row: tuple[Table[Any], Any]) -> Step:
     def step(tx: Transaction) -> Any:
         found = tx.get(table, table.key(record))
         if found is not None:
-            tx.put(table, msgspec.structs.replace(found, name=record.name))
+            tx.put(table, msgspec.structs.replace(found, **{_FREE[table]: getattr(record, _FREE[table])}))
         return found
 
     return step
@@ -100,9 +120,30 @@ def _count(_number: int) -> Step:
     return step
 
 
+def _walk(how: int) -> Step:
+    """Whoever looks for more than one record sees what was written before."""
+    ready = tables.WORKFLOWS_READY
+
+    def step(tx: Transaction) -> Any:
+        ways: tuple[Callable[[], Any], ...] = (
+            lambda: list(tx.scan_index(ready)),
+            lambda: list(tx.walk_index(ready)),
+            lambda: list(tx.scan(tables.USAGES)),
+            lambda: (tx.size(tables.WORKFLOWS), tx.size(tables.EVENTS), tx.raw_size(ready.name)),
+            lambda: (tx.count(ready), tx.select(ready, "s1")),
+            lambda: [bytes(key) for key in tx.index_keys(ready)],
+            lambda: [(bytes(key), bytes(value)) for key, value in tx.raw(tables.WORKFLOWS.name)],
+            lambda: tx.raw_get(tables.USAGES.name, encode_key(("p1",))),
+            lambda: tx.of_keys(tables.WORKFLOWS, tx.index_keys(ready)),
+        )
+        return ways[how]()
+
+    return step
+
+
 _STEPS = st.one_of(
     _ROWS.map(_put), _ROWS.map(_insert), _ROWS.map(_change), _ROWS.map(_delete), _NUMBERS.map(_count),
-    st.builds(_run, _NUMBERS, st.sampled_from((3, 15, 16, 20)), st.booleans()),
+    st.integers(0, 8).map(_walk), st.builds(_run, _NUMBERS, st.sampled_from((3, 15, 16, 20)), st.booleans()),
 )  # fmt: skip
 #: Commands: their steps, and whether each is refused at its end.
 _COMMANDS = st.lists(st.tuples(st.lists(_STEPS, min_size=1, max_size=8), st.booleans()), min_size=1, max_size=4)

@@ -1,0 +1,113 @@
+"""What a transaction knows of a table's rows, and which of them it holds back until it ends.
+
+Most commands change rows that others of the same batch change as well (a project's usage, a host's), or change a row
+twice (a workflow begins and asks). So a change is only noted: the row is written once, where it stands when the
+transaction ends, and all rows of a table and of each index in the engine's own order. Whoever walks a table or an
+index meanwhile has its rows written first. What is taken back is taken back here, and reaches the engine never.
+
+A table with a unique index is written at once: whether a key is taken must be known at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, Generic, TypeVar
+
+from nova_fast.model.base import Record
+from nova_fast.state.table import Index, Key, Table
+
+R = TypeVar("R", bound=Record)
+
+#: A record, its bytes, whether it is known that they hold nothing else, and its key as the engine has it.
+Known = tuple[Any, bytes, bool, bytes]
+_KNOWN_MAX = 4_096  # of each table
+
+#: Nobody has looked.
+UNKNOWN: Final[Any] = object()
+#: In a journal: the rows of a table were written here.
+WRITTEN: Final[Any] = object()
+
+
+class Rows(Generic[R]):
+    """The rows of one table in one transaction."""
+
+    __slots__ = ("changed", "held", "known", "known_max", "table")
+
+    def __init__(self, table: Table[R]) -> None:
+        self.table = table
+        self.held = not any(index.unique for index in table.indexes)
+        self.known: dict[Key, Known | None] = {}  # None: it is not there
+        self.changed: dict[Key, Known | None] = {}  # those that are held back, as the engine has them
+        self.known_max = _KNOWN_MAX
+
+    def remember(self, key: Key, known: Known) -> Known:
+        """Keep a row that has been read or written; not too many, but every one that is held back."""
+        if len(self.known) >= self.known_max:
+            self.known = {key: self.known[key] for key in self.changed}
+            self.known_max = _KNOWN_MAX + 2 * len(self.known)
+        self.known[key] = known
+        return known
+
+    def take_back(self, key: Key, before: Known | None, first: bool) -> None:
+        """A change is undone; ``first``: it was the first since the engine was given this row."""
+        if first:
+            del self.changed[key]
+            self.known.pop(key, None)
+        else:
+            self.known[key] = before
+
+    def forget(self) -> None:
+        """Know nothing any more but what is held back."""
+        self.known = {key: self.known[key] for key in self.changed}
+
+    def take(self) -> tuple[dict[Key, Known | None], list[Writes]]:
+        """What was held back, and the writes that give it to the engine: the table's own, then each index's."""
+        changed, self.changed = self.changed, {}
+        own = Writes(self.table.name)
+        rows: list[tuple[Known | None, Known | None]] = []
+        known = self.known
+        for key, before in changed.items():
+            now = known[key]
+            if now is before:
+                continue
+            rows.append((before, now))
+            if before is None:
+                assert now is not None
+                own.new.append((now[3], now[1]))
+            elif now is None:
+                own.gone.append((before[3], before[1]))
+            elif now[1] != before[1]:
+                own.other.append((now[3], now[1], before[1]))
+        return changed, [own, *(_index_writes(index, rows) for index in self.table.indexes)]
+
+
+class Writes:
+    """What one database of the engine is given."""
+
+    __slots__ = ("gone", "name", "new", "other")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.new: list[tuple[bytes, bytes]] = []
+        self.other: list[tuple[bytes, bytes, bytes]] = []  # key, value, the value before
+        self.gone: list[tuple[bytes, bytes]] = []  # key, the value before
+
+
+def _index_writes(index: Index[Any], rows: Sequence[tuple[Known | None, Known | None]]) -> Writes:
+    out = Writes(index.name)
+    keys, encoded = index.keys, index.encoded
+    for before, now in rows:
+        old = () if before is None else keys(before[0])
+        new = () if now is None else keys(now[0])
+        if old == new:
+            continue
+        primary = (now or before)[3]  # type: ignore[index]
+        if not old:
+            out.new += [(entry, primary) for entry in dict.fromkeys(encoded(new, primary))]
+        elif not new:
+            out.gone += [(entry, primary) for entry in dict.fromkeys(encoded(old, primary))]
+        else:
+            was, is_ = set(encoded(old, primary)), set(encoded(new, primary))
+            out.gone += [(entry, primary) for entry in was - is_]
+            out.new += [(entry, primary) for entry in is_ - was]
+    return out
