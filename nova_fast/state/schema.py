@@ -219,8 +219,6 @@ def _turn(workflow: Workflow) -> tuple[str, ...]:
 WORKFLOWS = Table("workflows", Workflow, lambda r: (r.server_id,))
 WORKFLOWS_READY: Index[Workflow] = Index(WORKFLOWS, "workflows_ready", lambda r: [] if r.task_id else [_turn(r)])
 TASKS = Table("tasks", Task, lambda r: (r.id,))
-TASKS_BY_PEER = Index(TASKS, "tasks_by_peer", lambda r: [(r.peer,)])
-TASKS_BY_DEADLINE = Index(TASKS, "tasks_by_deadline", lambda r: [(r.deadline_us,)])
 DONE_COMMANDS = Table("done_commands", DoneCommand, lambda r: (r.call_id,))
 DONE_BY_TIME = Index(DONE_COMMANDS, "done_by_time", lambda r: [(r.at_us,)])
 KEYED_ANSWERS = Table("keyed_answers", KeyedAnswer, lambda r: (r.id,))
@@ -231,4 +229,4 @@ EVENTS = Table("events", EventRow, lambda r: (r.generation,))
 
 TABLES: tuple[Table, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Table))  # type: ignore[type-arg]
 #: Indexes that an older release had; they are dropped when the store is opened, and made anew if it comes back.
-RETIRED = ("servers_by_image", "ports_by_project")
+RETIRED = ("servers_by_image", "ports_by_project", "tasks_by_peer", "tasks_by_deadline")
