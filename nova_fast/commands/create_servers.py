@@ -7,15 +7,18 @@ could have been told at once comes back later as a server in ERROR.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 
 import msgspec
 from msgspec.structs import replace
 
 from nova_fast.commands import usage
 from nova_fast.commands.ports import attach_existing_port, create_server_ports, save_port
-from nova_fast.commands.registry import command
+from nova_fast.commands.registry import command, together
 from nova_fast.commands.servers import check_metadata_quota, insert_servers
-from nova_fast.commands.workflows import start_creations
+from nova_fast.commands.workflows import Creation, start_creations
+from nova_fast.model.base import Message
 from nova_fast.model.commands.servers import CreateServers, RequestedNic, ServersCreated
 from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NotFound, OverQuota
 from nova_fast.model.flavors import Flavor
@@ -42,6 +45,60 @@ _NOT_HOSTNAME = re.compile(r"[^a-zA-Z0-9-]+")
 @command(CreateServers)
 def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
     """Accept ``max_count`` servers, or as many as the quota allows but not fewer than ``min_count``."""
+    batch = _batch(tx, request)
+    flavor, project_id = batch.flavor, request.caller.project_id
+    count = _count(tx, request, flavor)
+    _check_group(tx, request, count)
+    _check_size(request, count)
+    usage.take(tx, project_id, instances=count, cores=count * flavor.vcpus, ram=count * flavor.ram_mib)
+    batch = replace(batch, numbered=request.multi_name and count > 1)
+    servers = _servers(tx, batch, count)
+    insert_servers(tx, servers)
+    _add_parts(tx, batch, servers)
+    start_creations(tx, [Creation(server, request.caller, request.admin_password) for server in servers])
+    return ServersCreated(server_ids=tuple([s.id for s in servers]), reservation_id=batch.shared.reservation_id)
+
+
+@together(CreateServers)
+def create_alike(tx: Transaction, requests: Sequence[CreateServers]) -> list[Message] | None:
+    """Accept several requests for one server each as one by one would; None when they are not of that kind.
+
+    Raises NovaFastError when one of them must be refused, whichever that is.
+
+    PERF: what they have in common is looked at once, and the rows of all are written together.
+    """
+    if any(request.max_count > 1 or request.group_id for request in requests):
+        return None
+    batches = _batches(tx, requests)
+    wanted: dict[str, Counter[str]] = {}
+    for batch in batches:
+        amounts = wanted.setdefault(batch.request.caller.project_id, Counter())
+        amounts.update(instances=1, cores=batch.flavor.vcpus, ram=batch.flavor.ram_mib)
+    for project_id, amounts in wanted.items():
+        usage.take(tx, project_id, **amounts)
+    ids, numbers = tx.new_timed_uuids(len(batches)), tx.next_numbers("servers", len(batches))
+    servers = [_server(*one) for one in zip(batches, ids, numbers, strict=True)]
+    insert_servers(tx, servers)
+    for batch, server in zip(batches, servers, strict=True):
+        _add_parts(tx, batch, [server])
+    asked = zip(servers, requests, strict=True)
+    creations = [Creation(server, request.caller, request.admin_password) for server, request in asked]
+    start_creations(tx, creations, of_one=False)
+    return [ServersCreated(server_ids=(one.id,), reservation_id=one.reservation_id) for one in servers]
+
+
+class _Batch(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that may be accepted, and what the servers of it share."""
+
+    request: CreateServers
+    flavor: Flavor
+    nics: tuple[RequestedNic, ...]
+    shared: Server
+    numbered: bool = False  # several: their names end in -1, -2, …
+
+
+def _batch(tx: Transaction, request: CreateServers) -> _Batch:
+    """Look at all of a request but the quota."""
     project_id = request.caller.project_id
     if not project_id:
         raise Forbidden("A server belongs to a project: the token must be scoped to one.", code="no_project")
@@ -56,40 +113,22 @@ def create_servers(tx: Transaction, request: CreateServers) -> ServersCreated:
     _check_zone(tx, request)
     check_metadata_quota(tx, project_id, request.metadata)
     nics = _nics(tx, request)
-    count = _count(tx, request, flavor)
-    _check_group(tx, request, count)
-    _check_size(request, count)
-    usage.take(tx, project_id, instances=count, cores=count * flavor.vcpus, ram=count * flavor.ram_mib)
-    batch = _Batch(
-        request=request,
-        flavor=flavor,
-        image=image,
-        key=key,
-        nics=nics,
-        numbered=request.multi_name and count > 1,
-        reservation_id="r-" + tx.new_hex()[:8],
-    )
-    servers = _servers(tx, batch, count)
-    insert_servers(tx, servers)
-    if request.user_data is not None:
-        data = request.user_data
-        tx.insert_all(tables.USER_DATA, [UserData(server_id=server.id, data=data) for server in servers])
-    for index, nic in enumerate(nics):
-        _add_ports(tx, servers, request, nic, index)
-    start_creations(tx, servers, request.caller, request.admin_password)
-    return ServersCreated(server_ids=tuple([s.id for s in servers]), reservation_id=batch.reservation_id)
+    return _Batch(request=request, flavor=flavor, nics=nics, shared=_shared(tx, request, (flavor, image, key)))
 
 
-class _Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """What the servers of one request share."""
-
-    request: CreateServers
-    flavor: Flavor
-    image: Image
-    key: ServerKey | None
-    nics: tuple[RequestedNic, ...]
-    numbered: bool  # several: their names end in -1, -2, …
-    reservation_id: str
+def _batches(tx: Transaction, requests: Sequence[CreateServers]) -> list[_Batch]:
+    """The same for several. What differs from the one before in nothing but names and ids is not looked at again."""
+    batches: list[_Batch] = []
+    before: CreateServers | None = None
+    for request, digits in zip(requests, tx.new_uuids(len(requests)), strict=True):
+        bare = replace(request, name="", hostname="", caller=replace(request.caller, request_id=""))
+        if bare == before:
+            shared = replace(batches[-1].shared, reservation_id="r-" + digits[:8])
+            batches.append(replace(batches[-1], request=request, shared=shared))
+        else:
+            batches.append(_batch(tx, request))
+        before = bare
+    return batches
 
 
 def _flavor(tx: Transaction, request: CreateServers) -> Flavor:
@@ -248,11 +287,10 @@ def _check_size(request: CreateServers, count: int) -> None:
         )
 
 
-def _servers(tx: Transaction, batch: _Batch, count: int) -> list[Server]:
-    """PERF: what they share is made once, so one more is a copy."""
-    request, image = batch.request, batch.image
-    ids, numbers = tx.new_timed_uuids(count), tx.next_numbers("servers", count)
-    shared = Server(
+def _shared(tx: Transaction, request: CreateServers, of: tuple[Flavor, Image, ServerKey | None]) -> Server:
+    """What the servers of one request have in common. PERF: so one more is a copy."""
+    flavor, image, key = of
+    return Server(
         id="",
         number=0,
         project_id=request.caller.project_id,
@@ -264,13 +302,13 @@ def _servers(tx: Transaction, batch: _Batch, count: int) -> list[Server]:
         vm_state=VmState.BUILDING,
         task_state=TaskState.SCHEDULING,
         power_state=PowerState.NOSTATE,
-        flavor=batch.flavor,
+        flavor=flavor,
         image_id=image.id,
         image_properties=image.properties,
-        reservation_id=batch.reservation_id,
+        reservation_id="r-" + tx.new_hex()[:8],
         zone=request.zone,
         description=request.description,
-        key=batch.key,
+        key=key,
         metadata=request.metadata,
         tags=tuple(sorted(set(request.tags))),
         has_user_data=request.user_data is not None,
@@ -282,15 +320,19 @@ def _servers(tx: Transaction, batch: _Batch, count: int) -> list[Server]:
         requested_host=request.requested_host,
         group_id=request.group_id,
     )
-    servers = []
-    for launch_index, (server_id, number) in enumerate(zip(ids, numbers, strict=True)):
-        suffix = f"-{launch_index + 1}" if batch.numbered else ""
-        name = request.name + suffix
-        hostname = _numbered(request.hostname, suffix) if request.hostname else hostname_of(name, server_id)
-        servers.append(
-            replace(shared, id=server_id, number=number, name=name, hostname=hostname, launch_index=launch_index)
-        )
-    return servers
+
+
+def _servers(tx: Transaction, batch: _Batch, count: int) -> list[Server]:
+    ids, numbers = tx.new_timed_uuids(count), tx.next_numbers("servers", count)
+    return [_server(batch, *one) for one in zip(ids, numbers, range(count), strict=True)]
+
+
+def _server(batch: _Batch, server_id: str, number: int, launch_index: int = 0) -> Server:
+    request = batch.request
+    suffix = f"-{launch_index + 1}" if batch.numbered else ""
+    name = request.name + suffix
+    hostname = _numbered(request.hostname, suffix) if request.hostname else hostname_of(name, server_id)
+    return replace(batch.shared, id=server_id, number=number, name=name, hostname=hostname, launch_index=launch_index)
 
 
 def _numbered(hostname: str, suffix: str) -> str:
@@ -306,6 +348,15 @@ def hostname_of(name: str, server_id: str) -> str:
     text = name.encode("ascii", "ignore").decode().replace(" ", "-").replace("_", "-").lower()
     text = _NOT_HOSTNAME.sub("", text).strip("-")[:HOSTNAME_BYTES_MAX].strip("-")
     return text or f"server-{server_id}"
+
+
+def _add_parts(tx: Transaction, batch: _Batch, servers: list[Server]) -> None:
+    """What new servers of a request have besides their record."""
+    data = batch.request.user_data
+    if data is not None:
+        tx.insert_all(tables.USER_DATA, [UserData(server_id=server.id, data=data) for server in servers])
+    for index, nic in enumerate(batch.nics):
+        _add_ports(tx, servers, batch.request, nic, index)
 
 
 def _add_ports(tx: Transaction, servers: list[Server], request: CreateServers, nic: RequestedNic, index: int) -> None:

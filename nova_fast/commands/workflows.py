@@ -62,26 +62,41 @@ def start_workflow(tx: Transaction, server: Server, caller: Caller, action: Acti
     return workflow
 
 
-def start_creations(tx: Transaction, servers: Sequence[Server], caller: Caller, admin_password: str) -> None:
-    """The same for servers that are new, with the password for those that have a config drive."""
-    ids = [caller.request_id] * len(servers) if caller.request_id else [f"req-{i}" for i in tx.new_uuids(len(servers))]
-    asked = list(zip(servers, ids, strict=True))
-    tx.insert_all(tables.SERVER_ACTIONS, [_action(tx, server, caller, Action.CREATE, req) for server, req in asked])
+class Creation(msgspec.Struct, frozen=True):
+    """A server that is new, who asked for it, and the password for its config drive if it has one."""
+
+    server: Server
+    caller: Caller
+    admin_password: str
+
+
+def start_creations(tx: Transaction, creations: Sequence[Creation], *, of_one: bool = True) -> None:
+    """The same for servers that are new; ``of_one``: of one request, so that many of them wait for their turn."""
+    unnamed = iter(tx.new_uuids(sum([not one.caller.request_id for one in creations])))
+    ids = [one.caller.request_id or f"req-{next(unnamed)}" for one in creations]
+    named = list(zip(creations, ids, strict=True))
+    actions = [_action(tx, one.server, one.caller, Action.CREATE, request_id) for one, request_id in named]
+    tx.insert_all(tables.SERVER_ACTIONS, actions)
+    queued = of_one and len(creations) > QUEUED_FROM
     workflows = [
         Workflow(
-            server_id=server.id,
+            server_id=one.server.id,
             kind=_KINDS[Action.CREATE],
             step=0,
             direction=Direction.FORWARD,
             request_id=request_id,
             started_at_us=tx.now_us,
             action=Action.CREATE,
-            admin_password=admin_password if server.config_drive else "",
-            queued=len(servers) > QUEUED_FROM,
+            admin_password=one.admin_password if one.server.config_drive else "",
+            queued=queued,
         )
-        for server, request_id in asked
+        for one, request_id in named
     ]
-    tx.insert_all(tables.WORKFLOWS, workflows)
+    if queued:
+        tx.insert_all(tables.WORKFLOWS, workflows)
+        return
+    for workflow in workflows:  # PERF: the engine moves them on in this transaction, and they are written once
+        tx.insert(tables.WORKFLOWS, workflow)
 
 
 def record_action(tx: Transaction, server: Server, caller: Caller, action: Action, *, done: bool = False) -> str:

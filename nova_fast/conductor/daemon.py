@@ -177,7 +177,13 @@ def _job(call: Incoming) -> Job:
         call.reply(outcome)
 
     heavy = servers_asked(request) > HEAVY_SERVERS
-    return Job(work=lambda tx: registry.run(tx, request), done=done, call_id=call.call_id.hex(), heavy=heavy)
+    return Job(
+        work=lambda tx: registry.run(tx, request),
+        done=done,
+        call_id=call.call_id.hex(),
+        heavy=heavy,
+        request=request if registry.is_done_together(request) else None,
+    )
 
 
 class _Asked(msgspec.Struct):

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from nova_fast.commands import registry
 from nova_fast.conductor.batches import Batches, MakeBatches, ThreadedBatches
 from nova_fast.conductor.clock import Clock
 from nova_fast.conductor.engine import Engine
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 BATCH_MAX = 512
 QUEUE_MAX = 20_000
+TOGETHER_MAX = 64  # jobs of one kind; when one of them is refused, all of them are done again one by one
 HEAVY_MAX = 16  # that wait; each takes up to half a second
 
 Outcome = Message | NovaFastError
@@ -47,6 +49,7 @@ class Job(msgspec.Struct):
     call_id: str = ""  # 32 hex; "" = not deduplicated
     must: bool = False  # ends work that is under way, so it is taken however many wait
     heavy: bool = False  # writes as much as hundreds of others
+    request: Message | None = None  # what the work does, when it may be done together with others like it
 
 
 #: Does nothing, but the engine moves on in its transaction.
@@ -138,7 +141,7 @@ class Writer:
         try:
             now_us, steady_us = self.clock.now_us(), self.clock.steady_us()
             with self._store.transaction(now_us, self._entropy, steady_us=steady_us) as tx:
-                outcomes = [self._do(tx, job) for job in batch]
+                outcomes = self._do_all(tx, batch)
                 tasks = self._engine.advance_ready(tx)
                 committed = Committed(generation=tx.generation(), tasks=tasks)
             self._engine_behind = self._engine.behind
@@ -149,6 +152,10 @@ class Writer:
             return
         except Exception:
             log.exception("a batch of %d could not be done", len(batch))
+            if len(batch) > 1:  # what one of them has broken is found when it is alone
+                for job in batch:
+                    self._commit([job])
+                return
             outcomes, committed = [InternalError("An unexpected error occurred.") for _ in batch], None
         self._note_trouble(outcomes, committed)
         self._call_soon(self._deliver, batch, outcomes, committed)
@@ -177,6 +184,41 @@ class Writer:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(function, *arguments)
 
+    def _do_all(self, tx: Transaction, batch: list[Job]) -> list[Outcome]:
+        """Do each, in order; several of one kind in a row together."""
+        outcomes: list[Outcome] = []
+        while len(outcomes) < len(batch):
+            alike = _alike(batch, len(outcomes))
+            done = self._do_together(tx, alike) if len(alike) > 1 else None
+            outcomes += done or [self._do(tx, job) for job in alike]
+        return outcomes
+
+    def _do_together(self, tx: Transaction, jobs: list[Job]) -> list[Message] | None:
+        """Do jobs as one by one would; None, and nothing has happened, when that is the way."""
+        mark = tx.savepoint()
+        try:
+            if any(tx.get(tables.DONE_COMMANDS, job.call_id) is not None for job in jobs if job.call_id):
+                return None
+            results = registry.run_together(tx, [job.request for job in jobs if job.request is not None])
+            if results is not None:
+                for job, result in zip(jobs, results, strict=True):
+                    self._keep(tx, job, result)
+                return results
+        except WriteFailed:
+            raise  # the transaction itself is lost
+        except NovaFastError:
+            pass  # one of them is refused: each is looked at alone
+        except Exception:
+            log.exception("%d commands failed together in a way nobody foresaw; each is tried alone", len(jobs))
+        tx.rollback(mark)
+        return None
+
+    def _keep(self, tx: Transaction, job: Job, result: Message) -> None:
+        """Keep the result of a command for its repetition."""
+        if job.call_id:
+            row = tables.DoneCommand(call_id=job.call_id, at_us=tx.time_us, result=self._encode(result))
+            tx.insert(tables.DONE_COMMANDS, row)
+
     def _do(self, tx: Transaction, job: Job) -> Outcome:
         mark = tx.savepoint()
         try:
@@ -185,9 +227,7 @@ class Writer:
                 if kept is not None:
                     return self._decode_result(kept.result)
             result = job.work(tx)
-            if job.call_id:
-                row = tables.DoneCommand(call_id=job.call_id, at_us=tx.time_us, result=self._encode(result))
-                tx.insert(tables.DONE_COMMANDS, row)
+            self._keep(tx, job, result)
             return result
         except NovaFastError as error:
             tx.rollback(mark)
@@ -207,3 +247,18 @@ class Writer:
                 log.exception("the outcome of a command could not be delivered")
         if committed is not None:
             self.on_commit(committed)
+
+
+def _alike(batch: list[Job], begin: int) -> list[Job]:
+    """The job at a place, and those behind it that may be done together with it."""
+    first = batch[begin]
+    found = [first]
+    if first.request is None:
+        return found
+    calls = {first.call_id}
+    for job in batch[begin + 1 : begin + TOGETHER_MAX]:
+        if type(job.request) is not type(first.request) or (job.call_id and job.call_id in calls):
+            break
+        calls.add(job.call_id)
+        found.append(job)
+    return found
