@@ -125,7 +125,7 @@ def make_face() -> Face:
             size += len(piece)
         return {"size": size}
 
-    @face.route("GET", "/download")
+    @face.route("GET", "/download", gives_stream=True)
     async def download(request: Request) -> Answer:
         async def pieces() -> AsyncIterator[bytes]:
             for _ in range(3):
