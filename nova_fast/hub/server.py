@@ -559,6 +559,8 @@ class HubServer:
         was_stalled = now_s - self._tick_due_s > self._config.heartbeat_s
         self._schedule_tick()
         self._strangers.forget()
+        if self._authenticator is not None:
+            self._authenticator.look()
         if self.counters.cut > self._cut_told:
             _log.warning("%d connections were cut since the last tick", self.counters.cut - self._cut_told)
             self._cut_told = self.counters.cut
