@@ -451,7 +451,7 @@ def test_a_node_may_report_but_neither_command_nor_read_events() -> None:
             api_seen: list[int] = []
             api.subscribe(0, lambda generation, event: api_seen.append(generation), lambda: None)
             await until(lambda: api_seen == [1])
-            assert ran == ["api.0"] and seen == [] and server.counters.refused == 1
+            assert ran == ["api.0"] and seen == [] and server.counters.refused >= 1
 
     run(test)
 
