@@ -113,16 +113,19 @@ def _fits_class(host: Host, usage: HostUsage, name: str, amount: int) -> bool:
 
 
 def _changed(usage: HostUsage, claim: Claim, sign: int) -> HostUsage:
-    resources = Counter(usage.resources)
-    for name, amount in claim.resources.items():
-        resources[name] += sign * amount
+    resources = usage.resources
+    if claim.resources:
+        counted = Counter(resources)
+        for name, amount in claim.resources.items():
+            counted[name] += sign * amount
+        resources = {name: amount for name, amount in counted.items() if amount}
     new = msgspec.structs.replace(
         usage,
         vcpus=usage.vcpus + sign * claim.vcpus,
         ram_mib=usage.ram_mib + sign * claim.ram_mib,
         disk_gib=usage.disk_gib + sign * claim.disk_gib,
         servers=usage.servers + sign,
-        resources={name: amount for name, amount in resources.items() if amount},
+        resources=resources,
     )
     least = min(new.vcpus, new.ram_mib, new.disk_gib, new.servers, *resources.values())
     assert least >= 0, f"{usage.host} gave back too much"

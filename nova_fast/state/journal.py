@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import lmdb
@@ -44,18 +45,19 @@ class JournaledWrites(SettledReader):
         self._journal.append((database, key, None))
         return True
 
-    def _write_all(self, writes: Writes) -> None:
-        """Write what was held back of one database. Taking it back is what its rows' journal says."""
+    def _write_all(self, writes: Writes, *, last: bool = False) -> None:
+        """Write what was held back of one database; ``last``: nothing is taken back any more."""
         if not (writes.new or writes.other or writes.gone):
             return
         database = self._databases[writes.name]
         new, other, gone = sorted(writes.new), sorted(writes.other), sorted(writes.gone)
-        self._journal += [(database, key, None) for key, _ in new]
-        self._journal += [(database, key, before) for key, _, before in other]
-        self._journal += [(database, key, before) for key, before in gone]
+        if not last:
+            self._journal += [(database, key, None) for key, _ in new]
+            self._journal += [(database, key, before) for key, _, before in other]
+            self._journal += [(database, key, before) for key, before in gone]
         self.writes += len(new) + len(other) + len(gone)
-        self.written_bytes += sum([len(key) + len(value) for key, value in new])
-        self.written_bytes += sum([len(key) + len(value) for key, value, _ in other])
+        put = [*new, *((key, value) for key, value, _ in other)] if other else new
+        self.written_bytes += _bytes_of(put)
         try:
             for key, _ in gone:
                 self._txn.delete(key, db=database)
@@ -83,7 +85,7 @@ class JournaledWrites(SettledReader):
         finally:
             self._journal += [(database, key, None) for key, _ in rows[:written]]
             self.writes += written
-            self.written_bytes += sum([len(key) + len(value) for key, value in rows])
+            self.written_bytes += _bytes_of(rows)
         return True
 
     def _store(self, database: Any, key: bytes, value: bytes | None, overwrite: bool = True) -> bool:
@@ -95,3 +97,7 @@ class JournaledWrites(SettledReader):
             return bool(self._txn.put(key, value, db=database, overwrite=overwrite))
         except lmdb.Error as error:
             raise WriteFailed(str(error), getattr(error, "code", 0)) from error
+
+
+def _bytes_of(rows: list[tuple[bytes, bytes]]) -> int:
+    return sum(map(len, chain.from_iterable(rows)))

@@ -20,6 +20,7 @@ import lmdb
 from nova_fast.state import schema
 from nova_fast.state.databases import make_databases, open_databases, schema_of
 from nova_fast.state.datafile import NAME, DataFile, reserve_lock_file, sync_folder, unavailable
+from nova_fast.state.held import Memory
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Entropy, Transaction, WriteFailed
 
@@ -83,6 +84,7 @@ class Store:
         self._databases = databases
         self._locks = locks
         self._file = file
+        self._memory = Memory()
 
     @classmethod
     def open(cls, path: Path, *, readonly: bool = False) -> Store:
@@ -135,6 +137,7 @@ class Store:
             try:
                 times_us = (now_us, now_us if steady_us is None else steady_us)
                 tx = Transaction(txn, self._databases, times_us, entropy)
+                tx.begin(self._memory)
                 yield tx
                 tx.finish()
                 self._make_room(tx)
@@ -146,6 +149,7 @@ class Store:
             except lmdb.Error:
                 self._begin().abort()  # raises StoreError when LMDB itself does not know what is on the disk
                 raise
+            tx.committed()
         except lmdb.Error as e:
             raise unavailable(getattr(e, "code", 0), self.path) from e
         except WriteFailed as e:

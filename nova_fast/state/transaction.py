@@ -19,7 +19,7 @@ from nova_fast.model.base import Record
 from nova_fast.model.events import Event
 from nova_fast.state import ids, schema, shown
 from nova_fast.state.carry import carry_over
-from nova_fast.state.held import UNKNOWN, WRITTEN, Known, Rows
+from nova_fast.state.held import UNKNOWN, WRITTEN, Known, Memory, Rows, RowsByTable
 from nova_fast.state.journal import Entropy, JournaledWrites, WriteFailed
 from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, NUMBER, STEADY_US
 from nova_fast.state.table import Index, Key, Table, encode_key
@@ -30,6 +30,7 @@ __all__ = ["DuplicateKey", "Entropy", "Transaction", "WriteFailed"]
 
 _encode = msgspec.msgpack.Encoder().encode
 _COUNTER_BYTES = 8
+_RUN_KNOWN_MAX = 256  # records; more are not looked at again soon
 _RUN_MIN = 16  # records; fewer are written one by one, and remembered
 
 
@@ -54,7 +55,8 @@ class Transaction(JournaledWrites):
         self.now_us, steady_us = times_us
         self.time_us = max(steady_us, self.steady_us())
         self._entropy = entropy
-        self._rows: dict[Table[Any], Rows[Any]] = {}
+        self._memory = Memory()
+        self._rows = RowsByTable(self._memory)
         self._changes = shown.Changes()
         self.events: list[tuple[int, Event]] = []
         self.notes: dict[str, Any] = {}  # what commands have found out so far; gone when anything is taken back
@@ -96,7 +98,7 @@ class Transaction(JournaledWrites):
         PERF: what this transaction has read or written is not decoded again.
         """
         parts = (key,) if isinstance(key, str) else key
-        rows = self._rows_of(table)
+        rows = self._rows[table]
         known = rows.known.get(parts, UNKNOWN)
         if known is UNKNOWN:
             try:
@@ -115,7 +117,7 @@ class Transaction(JournaledWrites):
 
         PERF: for who walks what this transaction has just put, and changes all of it.
         """
-        rows = self._rows_of(index.table)
+        rows = self._rows[index.table]
         table, changed = index.table, rows.changed
         held = [
             (entry, now[0])
@@ -139,7 +141,7 @@ class Transaction(JournaledWrites):
     def put(self, table: Table[R], record: R) -> None:
         """Insert or replace a record and its index entries. Raises DuplicateKey."""
         key = table.key(record)
-        rows = self._rows_of(table)
+        rows = self._rows[table]
         known = rows.known.get(key, UNKNOWN)
         if known is UNKNOWN:
             known = self._look(rows, key)
@@ -153,7 +155,7 @@ class Transaction(JournaledWrites):
 
         PERF: nothing is read; the engine says whether the key was there.
         """
-        rows = self._rows_of(table)
+        rows = self._rows[table]
         key = table.key(record)
         assert rows.known.get(key) is None, f"{table.name} has {key!r} already"
         self._add(rows, key, record)
@@ -170,11 +172,16 @@ class Transaction(JournaledWrites):
         self._settle(table)
         assert not table.identity, f"{table.name} is written one by one"
         rows = [(encode_key(table.key(record)), record) for record in records]
-        added = self._write_run(table.name, [(primary, _encode(record)) for primary, record in rows])
+        encoded = [_encode(record) for _, record in rows]
+        added = self._write_run(table.name, [(row[0], raw) for row, raw in zip(rows, encoded, strict=True)])
         assert added, f"{table.name} has one of these keys already"
         for index in table.indexes:
             if not self._write_run(index.name, index.pairs(rows)):
                 raise DuplicateKey(f"{index.name} has one of these entries already")
+        if len(records) <= _RUN_KNOWN_MAX:
+            known = self._rows[table]
+            for (primary, record), raw in zip(rows, encoded, strict=True):
+                known.remember(table.key(record), (record, raw, True, primary))
         if table.shown is not None:
             for primary, record in rows:
                 self._changed(table, primary, None, record)
@@ -182,7 +189,7 @@ class Transaction(JournaledWrites):
     def delete(self, table: Table[R], key: str | Key) -> None:
         """Remove a record, which must be there, and its index entries."""
         parts = (key,) if isinstance(key, str) else key
-        rows = self._rows_of(table)
+        rows = self._rows[table]
         known = rows.known.get(parts, UNKNOWN)
         if known is UNKNOWN:
             known = self._look(rows, parts)
@@ -214,12 +221,23 @@ class Transaction(JournaledWrites):
 
     def settle(self) -> None:
         """Write all that is held back."""
-        for table in self._rows:
+        for table in list(self._rows):
             self._settle(table)
+
+    def begin(self, memory: Memory) -> None:
+        """Know what transactions before this one knew."""
+        self._memory = memory
+        self._rows = RowsByTable(memory)
+
+    def committed(self) -> None:
+        """Let the next transactions know what this one knows."""
+        self._memory.keep(self._rows.values())
 
     def finish(self) -> None:
         """Keep what looks different, the counters and the steady time: the last writes of every transaction."""
-        self.settle()
+        for rows in self._rows.values():
+            for writes in rows.take()[1]:
+                self._write_all(writes, last=True)
         self._keep_shown()
         for name, value in self._counters.items():
             if value != self._stored_counters[name]:
@@ -264,17 +282,17 @@ class Transaction(JournaledWrites):
         time_us = self.time_us.to_bytes(_COUNTER_BYTES, "big")
         self._store(self._meta, shown.NUMBER_AND_TIME, shown.pack(number, time_us))
 
-    def _rows_of(self, table: Table[R]) -> Rows[R]:
-        rows = self._rows.get(table)
-        if rows is None:
-            rows = self._rows[table] = Rows(table)
-        return rows
-
     def _look(self, rows: Rows[R], key: Key) -> Known | None:
         """What the store has under a key. Raises ValueError for what cannot be one."""
-        table, primary = rows.table, encode_key(key)
+        table, kept = rows.table, rows.kept.get(key)
+        primary = encode_key(key) if kept is None else kept[3]
         raw = self._txn.get(primary, db=self._databases[table.name])
-        return None if raw is None else rows.remember(key, (table.decode(raw), bytes(raw), False, primary))
+        if raw is None:
+            return None
+        if kept is not None and kept[1] == raw:
+            return rows.remember(key, kept)
+        self._memory.read(rows)
+        return rows.remember(key, (table.decode(raw), bytes(raw), False, primary))
 
     def _add(self, rows: Rows[R], key: Key, record: R) -> None:
         table = rows.table

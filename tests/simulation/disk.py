@@ -106,9 +106,9 @@ class SimStore:
                     take(1)
                     return store(database, key, value, overwrite)
 
-                def full_of_many(writes: Writes) -> None:
+                def full_of_many(writes: Writes, *, last: bool = False) -> None:
                     take(len(writes.new) + len(writes.other) + len(writes.gone))
-                    write_all(writes)
+                    write_all(writes, last=last)
 
                 tx._store, tx._write_all = full, full_of_many  # type: ignore[method-assign]
                 yield tx
@@ -126,7 +126,7 @@ class SimStore:
 class SimBatches:
     """The writer's thread: it takes what has arrived, and the disk takes its time."""
 
-    def __init__(self, disk: Disk, serve: Callable[[list[Any]], None], batch_max: int) -> None:
+    def __init__(self, disk: Disk, serve: Callable[[list[Any]], bool], batch_max: int) -> None:
         self._disk = disk
         self._serve_batch = serve
         self._batch_max = batch_max
