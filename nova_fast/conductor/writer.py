@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 BATCH_MAX = 512
 QUEUE_MAX = 20_000
 TOGETHER_MAX = 64  # jobs of one kind; when one of them is refused, all of them are done again one by one
+CROWD = 8  # events of a batch
 HEAVY_MAX = 16  # that wait; each takes up to half a second
 
 Outcome = Message | NovaFastError
@@ -83,6 +84,7 @@ class Writer:
         self._batches: Batches[Job] = make_batches(self._serve, BATCH_MAX)
         self._heavy: deque[Job] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._happened = 0  # events of the last batch
         self._trouble = ""  # why the last batch could not be written
         self._refused = 0  # since then
         self._engine_behind = False  # and what it left is committed
@@ -123,8 +125,12 @@ class Writer:
         return outcome
 
     # ------------------------------------------------------------------ beside the loop
-    def _serve(self, batch: list[Job]) -> None:
-        """Commit what has arrived, then one piece of heavy work; and go on as long as there is something to do."""
+    def _serve(self, batch: list[Job]) -> bool:
+        """Commit what has arrived, then one piece of heavy work; and go on as long as there is something to do.
+
+        Whether it was a crowd: much has happened, and answers to that are about to come.
+        """
+        self._happened = 0
         light = [job for job in batch if not job.heavy]
         self._heavy += [job for job in batch if job.heavy]
         if light:
@@ -133,6 +139,7 @@ class Writer:
             self._commit([self._heavy.popleft()])
         if self._heavy or self._engine_behind:
             self._batches.put(_GO_ON)
+        return self._happened >= CROWD
 
     def _commit(self, batch: list[Job]) -> None:
         self._engine_behind = False
@@ -145,6 +152,7 @@ class Writer:
                 tasks = self._engine.advance_ready(tx)
                 committed = Committed(generation=tx.generation(), tasks=tasks)
             self._engine_behind = self._engine.behind
+            self._happened += len(tx.events)
         except Unavailable as error:
             outcomes, committed = [error for _ in batch], None
         except StoreError as error:
