@@ -29,9 +29,7 @@ def trim(
 ) -> bool:
     """Drop what is too old, at most ``rows_max`` rows of each table; whether there may be more."""
     oldest_kept = tx.generation() - events_max
-    events = _first(tx.scan(tables.EVENTS, limit=rows_max), lambda row: row.generation <= oldest_kept)
-    for event in events:
-        tx.delete(tables.EVENTS, (event.generation,))
+    events = tx.delete_until(tables.EVENTS, (oldest_kept,), rows_max)
     done = _first(tx.scan_index(tables.DONE_BY_TIME, limit=rows_max), lambda row: row.at_us <= tx.time_us - done_age_us)
     for row in done:
         tx.delete(tables.DONE_COMMANDS, row.call_id)
@@ -43,7 +41,7 @@ def trim(
     keyed = _first(keyed_rows, lambda row: row.at_us <= tx.time_us - KEYED_AGE_US)
     for answer in keyed:
         drop_keyed(tx, answer)
-    return max(len(events), len(done), len(revoked), len(keyed)) >= rows_max
+    return max(events, len(done), len(revoked), len(keyed)) >= rows_max
 
 
 def _first(rows: Iterator[R], old: Callable[[R], bool]) -> list[R]:

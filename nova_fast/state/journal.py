@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import Any, cast
 
 import lmdb
 
@@ -87,6 +87,24 @@ class JournaledWrites(SettledReader):
             self.writes += written
             self.written_bytes += _bytes_of(rows)
         return True
+
+    def _delete_first(self, name: str, until: bytes, limit: int) -> int:
+        """Delete from the first key up to one, at most ``limit``; returns how many."""
+        database, journal, count = self._databases[name], self._journal, 0
+        try:
+            with self._txn.cursor(db=database) as cursor:
+                more = cursor.first()
+                while more and count < limit:
+                    key, value = cast(tuple[bytes, bytes], cursor.item())
+                    if key > until:
+                        break
+                    journal.append((database, key, value))
+                    count += 1
+                    more = cursor.delete() and bool(cursor.key())
+        except lmdb.Error as error:
+            raise WriteFailed(str(error), getattr(error, "code", 0)) from error
+        self.writes += count
+        return count
 
     def _store(self, database: Any, key: bytes, value: bytes | None, overwrite: bool = True) -> bool:
         self.writes += 1

@@ -205,11 +205,23 @@ class Transaction(JournaledWrites):
             del rows.known[parts]
         self._changed(table, known[3], known[0], None)
 
+    def delete_until(self, table: Table[Any], key: Key, limit: int) -> int:
+        """Remove the first records of a table up to a key, at most ``limit``; returns how many.
+
+        PERF: of a log that nobody looks into any more: nothing is decoded, a tenth of the time of ``delete``.
+        """
+        assert not table.indexes and not table.identity and table.shown is None, f"{table.name} is more than a log"
+        self._settle(table)
+        self._rows[table].known.clear()
+        return self._delete_first(table.name, encode_key(key), limit)
+
     def emit(self, event: Event) -> None:
         """Append an event to the log; watchers see it after the commit."""
-        row = schema.EventRow(generation=self._bump(GENERATION), body=_encode(event))
-        self.insert(schema.EVENTS, row)
-        self.events.append((row.generation, event))
+        body = _encode(event)
+        generation = self._bump(GENERATION)
+        row, key = schema.EventRow(generation=generation, body=body), (generation,)
+        self._hold(self._rows[schema.EVENTS], key, None, (row, _encode(row), True, encode_key(key)))
+        self.events.append((generation, event))
 
     def emit_all(self, events: Sequence[Event]) -> None:
         """Append events to the log, in this order."""

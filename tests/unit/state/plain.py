@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -55,6 +55,13 @@ class PlainTransaction(Transaction):
                 self._plain_write(index.name, entry, None, primary)
         self._plain_write(table.name, primary, None, raw)
         self._plain_changed(table, primary, old, None)
+
+    def delete_until(self, table: Table[Any], key: Key, limit: int) -> int:
+        last = table.primary(key)
+        found = [bytes(key) for key, _ in self.raw(table.name) if key <= last][:limit]
+        for key_ in found:
+            self._plain_write(table.name, key_, None, self.raw_get(table.name, key_))
+        return len(found)
 
     def walk_index(self, index: Index[R]) -> Iterator[R]:
         return self.scan_index(index)

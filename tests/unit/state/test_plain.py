@@ -135,6 +135,8 @@ def _walk(how: int) -> Step:
             lambda: [(bytes(key), bytes(value)) for key, value in tx.raw(tables.WORKFLOWS.name)],
             lambda: tx.raw_get(tables.USAGES.name, encode_key(("p1",))),
             lambda: tx.of_keys(tables.WORKFLOWS, tx.index_keys(ready)),
+            lambda: tx.delete_until(tables.EVENTS, (tx.generation() - 1,), 2),
+            lambda: tx.delete_until(tables.USAGES, ("p1",), 2),
         )
         return ways[how]()
 
@@ -143,7 +145,7 @@ def _walk(how: int) -> Step:
 
 _STEPS = st.one_of(
     _ROWS.map(_put), _ROWS.map(_insert), _ROWS.map(_change), _ROWS.map(_delete), _NUMBERS.map(_count),
-    st.integers(0, 8).map(_walk), st.builds(_run, _NUMBERS, st.sampled_from((3, 15, 16, 20)), st.booleans()),
+    st.integers(0, 10).map(_walk), st.builds(_run, _NUMBERS, st.sampled_from((3, 15, 16, 20)), st.booleans()),
 )  # fmt: skip
 #: Commands: their steps, and whether each is refused at its end.
 _COMMANDS = st.lists(st.tuples(st.lists(_STEPS, min_size=1, max_size=8), st.booleans()), min_size=1, max_size=4)
