@@ -70,7 +70,8 @@ class Conductor:
         self._engine = Engine(config.conductor.task_timeout_s)
         self._writer = Writer(store, self._engine, decoder_of(RESULTS).decode, edges, make_batches)
         keys = local_server_keys(config)
-        self._hub = HubServer(config.hub_address, config=config.hub, keys=keys, events=EventLog(store), edges=edges)
+        self._events = EventLog(store)
+        self._hub = HubServer(config.hub_address, config=config.hub, keys=keys, events=self._events, edges=edges)
         self._dispatcher = Dispatcher(store, self._writer, self._engine, self._hub)
         self._reports = Reports(store, self._writer, self._engine, self._hub)
         self._broken = False
@@ -126,6 +127,7 @@ class Conductor:
     def _committed(self, committed: Committed) -> None:
         self._dispatcher.send(committed.tasks)
         self._dispatcher.networks.after_commit()
+        self._events.committed(committed.events)
         self._hub.notify_events(committed.generation)
 
     def _commands(self, calls: list[Incoming]) -> None:

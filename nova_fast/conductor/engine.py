@@ -280,10 +280,12 @@ class _Question(msgspec.Struct, frozen=True):
 
 def message_of(reader: Reader, task: Task) -> Message | None:
     """The message of a task as the store has it now; None when nobody waits for it any more."""
-    found = _waiting(reader, task.id)
-    if found is None:
+    workflow = reader.get(tables.WORKFLOWS, task.server_id)
+    if workflow is None or workflow.task_id != task.id:
         return None
-    workflow, server, step = found
+    server = reader.get(tables.SERVERS, task.server_id)
+    assert server is not None, f"a workflow of {task.server_id}, which is gone"
+    step = RECIPES[workflow.kind].steps[workflow.step]
     make = step.message if workflow.direction is Direction.FORWARD else step.undo_message
     assert make is not None, f"step {step.name} has nothing to ask"
     return make(reader, server, workflow)

@@ -62,6 +62,7 @@ class Committed(msgspec.Struct, frozen=True):
 
     generation: int
     tasks: list[Task]
+    events: list[tuple[int, bytes]]
 
 
 class Writer:
@@ -150,7 +151,7 @@ class Writer:
             with self._store.transaction(now_us, self._entropy, steady_us=steady_us) as tx:
                 outcomes = self._do_all(tx, batch)
                 tasks = self._engine.advance_ready(tx)
-                committed = Committed(generation=tx.generation(), tasks=tasks)
+                committed = Committed(generation=tx.generation(), tasks=tasks, events=tx.event_rows)
             self._engine_behind = self._engine.behind
             self._happened += len(tx.events)
         except Unavailable as error:

@@ -59,6 +59,7 @@ class Transaction(JournaledWrites):
         self._rows = RowsByTable(self._memory)
         self._changes = shown.Changes()
         self.events: list[tuple[int, Event]] = []
+        self.event_rows: list[tuple[int, bytes]] = []  # the same as the log has them
         self.notes: dict[str, Any] = {}  # what commands have found out so far; gone when anything is taken back
 
     # ------------------------------------------------------------------ ids and numbers
@@ -222,6 +223,7 @@ class Transaction(JournaledWrites):
         row, key = schema.EventRow(generation=generation, body=body), (generation,)
         self._hold(self._rows[schema.EVENTS], key, None, (row, _encode(row), True, encode_key(key)))
         self.events.append((generation, event))
+        self.event_rows.append((generation, body))
 
     def emit_all(self, events: Sequence[Event]) -> None:
         """Append events to the log, in this order."""
@@ -230,6 +232,7 @@ class Transaction(JournaledWrites):
         rows = [schema.EventRow(generation=generation, body=_encode(event)) for generation, event in numbered]
         self.insert_all(schema.EVENTS, rows)
         self.events += numbered
+        self.event_rows += [(row.generation, row.body) for row in rows]
 
     def settle(self) -> None:
         """Write all that is held back."""
@@ -276,7 +279,7 @@ class Transaction(JournaledWrites):
             else:
                 place.take_back(key, *value)
         del self._journal[writes:]
-        del self.events[events:]
+        del self.events[events:], self.event_rows[events:]
         for rows in self._rows.values():
             rows.forget()
         self.notes.clear()

@@ -181,3 +181,14 @@ def test_creates_of_a_group_are_not_done_together(cloud: Cloud) -> None:
     wish = CreateServers(caller=ALICE, name="a", image_id="i", flavor_id="f", networks="none", group_id="g")
     with cloud.store.store.transaction(1) as tx:
         assert registry.run_together(tx, [wish, wish]) is None
+
+
+def test_a_batch_in_which_much_happens_is_a_crowd(cloud: Cloud) -> None:
+    writer = Scribe(cloud).writer
+    writer._batches.put = lambda item: None  # type: ignore[method-assign]
+
+    def serve(count: int) -> bool:
+        wish = cloud.wish(networks="none", min_count=count, max_count=count)
+        return writer._serve([Job(work=lambda tx: registry.run(tx, wish), done=lambda _outcome: None)])
+
+    assert [serve(1), serve(8), serve(1)] == [False, True, False]

@@ -276,3 +276,22 @@ def test_the_entries_of_many_are_those_of_each(keys_of: list[list[Key]], unique:
             index.pairs(rows)
     else:
         assert sorted(index.pairs(rows)) == wanted
+
+
+def test_what_is_remembered_of_a_row_is_not_taken_for_other_bytes() -> None:
+    """A row is remembered by its bytes: what lies in the engine counts, whoever wrote it."""
+    key = encode_key(("p",))
+    with memory_store() as store:
+        store.run(lambda tx: tx.put(tables.USAGES, Usage(project_id="p", instances=1)))
+        assert store.run(lambda tx: tx.get(tables.USAGES, "p")) == Usage(project_id="p", instances=1)
+        store.run(lambda tx: tx.put(tables.USAGES, Usage(project_id="p", instances=2)))
+        other = msgspec.msgpack.encode(Usage(project_id="p", instances=3))
+        with store.store.snapshot() as before:
+            with store.store._environment.begin(write=True) as txn:
+                txn.put(key, other, db=store.store._databases[tables.USAGES.name])
+            assert before.get(tables.USAGES, "p") == Usage(project_id="p", instances=2)
+        assert store.read(lambda reader: reader.get(tables.USAGES, "p")) == Usage(project_id="p", instances=3)
+        assert store.run(lambda tx: tx.get(tables.USAGES, "p")) == Usage(project_id="p", instances=3)
+        store.run(lambda tx: tx.delete(tables.USAGES, "p"))
+        assert store.read(lambda reader: reader.get(tables.USAGES, "p")) is None
+        assert store.run(lambda tx: tx.get(tables.USAGES, "p")) is None
