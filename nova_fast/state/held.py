@@ -21,6 +21,7 @@ R = TypeVar("R", bound=Record)
 #: A record, its bytes, whether it is known that they hold nothing else, and its key as the engine has it.
 Known = tuple[Any, bytes, bool, bytes]
 _KNOWN_MAX = 4_096  # of each table
+_REMEMBERED_BYTES_MAX = 8_192  # of a row that is remembered: user data and kept answers have up to 100 times as many
 _NOTHING: Final[dict[Key, Any]] = {}
 
 #: Nobody has looked.
@@ -40,9 +41,9 @@ class Memory:
     __slots__ = ("tables",)
 
     def __init__(self) -> None:
-        self.tables: dict[Table[Any], dict[Key, Known | None]] = {}
+        self.tables: dict[Table[Any], dict[Key, Known]] = {}
 
-    def of(self, table: Table[Any]) -> dict[Key, Known | None]:
+    def of(self, table: Table[Any]) -> dict[Key, Known]:
         """What is remembered of a table."""
         return self.tables.get(table, _NOTHING)
 
@@ -59,7 +60,11 @@ class Memory:
                 continue
             if len(kept) > _KNOWN_MAX:
                 kept.clear()
-            kept.update(one.known)
+            kept.update(
+                (key, known)
+                for key, known in one.known.items()
+                if known is not None and len(known[1]) <= _REMEMBERED_BYTES_MAX
+            )
 
 
 class Rows(Generic[R]):

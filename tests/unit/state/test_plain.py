@@ -16,6 +16,7 @@ from nova_fast.model.flavors import Flavor
 from nova_fast.model.identity import Project
 from nova_fast.model.networks import FixedIp, Port
 from nova_fast.model.quotas import Usage
+from nova_fast.model.servers import UserData
 from nova_fast.model.workflows import Direction, Workflow
 from nova_fast.state import schema as tables
 from nova_fast.state.table import Index, Key, Table, _encode_parts, encode_key
@@ -295,3 +296,17 @@ def test_what_is_remembered_of_a_row_is_not_taken_for_other_bytes() -> None:
         store.run(lambda tx: tx.delete(tables.USAGES, "p"))
         assert store.read(lambda reader: reader.get(tables.USAGES, "p")) is None
         assert store.run(lambda tx: tx.get(tables.USAGES, "p")) is None
+
+
+def test_what_is_remembered_of_rows_is_bounded() -> None:
+    """Neither many rows nor large ones stay: a hundred kept answers of 512 KiB would be the process's memory."""
+    small, large = UserData(server_id="small", data=b"x"), UserData(server_id="large", data=b"x" * 60_000)
+    with memory_store() as store:
+        store.run(lambda tx: tx.insert_all(tables.USER_DATA, [small, large]))
+        for _ in range(2):
+            store.run(lambda tx: [tx.get(tables.USER_DATA, name) for name in ("small", "large")])
+        assert set(store.store._memory.of(tables.USER_DATA)) == {("small",)}
+        for begin in range(0, 20_000, 1_000):
+            names = [f"s{number}" for number in range(begin, begin + 1_000)]
+            store.run(lambda tx: [tx.put(tables.USER_DATA, UserData(server_id=name, data=b"x")) for name in names])  # noqa: B023
+        assert len(store.store._memory.of(tables.USER_DATA)) <= 5_096
