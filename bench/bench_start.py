@@ -82,7 +82,7 @@ def main(*, quick: bool = False) -> None:
     label = f"{servers // 1000}k"
     with running_cloud() as (cloud, _):
         create = filled(cloud, hosts, servers)
-        size = (cloud.folder / "var" / "store" / "data.mdb").stat().st_size
+        size = cloud.used_bytes()
         report(f"store_{label}", size / (1 << 20), "MiB", None)
         started = start(cloud, create)
         report(f"start_to_first_answer_{label}", started.first_answer_s, "s", 5.0, less_is_better=True)
