@@ -7,8 +7,9 @@ processor time of the hub's process for each call is beside it: it says the same
 One process that asks at even times wakes for each call, which costs it as much as the call, and it would be the limit
 itself. So two processes, each with a link of its own, offer a quarter each, and each asks once a millisecond for all
 that falls due in it: calls come in bursts of some, as they come to the conductor from an API worker that works off its
-connections. Their intended time is that millisecond's; whoever was late with it pays in the latency. Each says how
-late it was itself and what it used of its core; if that is too much there is no figure.
+connections, and may travel as one frame (``hub/wire.py``), which evenly spaced calls would not. Their intended time is
+that millisecond's; whoever was late with it pays in the latency. Each says how late it was itself and what it used of
+its core; if that is too much there is no figure.
 
     python -m bench hub
 """
