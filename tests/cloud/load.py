@@ -28,6 +28,7 @@ ACTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "resume": ({"resume": None}, "ACTIVE"),
 }
 NOWHERE = "00000000-0000-4000-8000-000000000000"
+PATIENCE_S = 0.4  # before somebody without an answer asks for anything else, or an outage would use up the whole load
 UNSURE = 0  # the status of a request without an answer
 #: A guest is lost with its machine; its host tells of it within this time.
 NOTICED_S = 20
@@ -176,9 +177,11 @@ class User:
         try:
             answer = self.rest.send(method, face, path, body)
         except (OSError, http.client.HTTPException):
-            time.sleep(0.05)
-            return Answer(UNSURE, {}, b"")
-        return Answer(UNSURE, {}, b"") if answer.status == 503 else answer
+            answer = None
+        if answer is not None and answer.status != 503:
+            return answer
+        time.sleep(PATIENCE_S)
+        return Answer(UNSURE, {}, b"")
 
 
 def may_show(server: Mine, results: dict[str, tuple[str, str]], power_lost_s: float) -> set[str]:
