@@ -9,7 +9,7 @@ from typing import Any, cast
 import lmdb
 
 from nova_fast.state.held import Writes
-from nova_fast.state.settled import SettledReader
+from nova_fast.state.reader import Reader
 
 Entropy = Callable[[int], bytes]
 
@@ -22,7 +22,7 @@ class WriteFailed(Exception):
         self.number = number  # errno, or LMDB's own
 
 
-class JournaledWrites(SettledReader):
+class JournaledWrites(Reader):
     """Writes that can be taken back one by one."""
 
     def __init__(self, txn: lmdb.Transaction, databases: dict[str, Any]) -> None:

@@ -58,7 +58,7 @@ class Reader:
             key = encode_key(parts)
         except ValueError:
             return None
-        primary = self._txn.get(key, db=self._databases[index.name])
+        primary = self._txn.get(key, db=self._settled(index.name))
         return None if primary is None else self._record(index.table, bytes(primary))
 
     def scan(
@@ -74,7 +74,7 @@ class Reader:
         if begin is None:
             return
         position = None if after is None else table.primary(after)
-        for _key, value in self._walk(table.name, begin, position, limit, reverse):
+        for _key, value in self._walk(self._settled(table.name), begin, position, limit, reverse):
             yield table.decode(value)
 
     def scan_index(
@@ -90,9 +90,9 @@ class Reader:
         if begin is None:
             return
         position = None if after is None else _entry(index, after, begin, min if reverse else max)
-        table = index.table
+        table, entries = index.table, self._settled(index.name)
         get, database, decode = self._txn.get, self._databases[table.name], table.decode
-        for _key, primary in self._walk(index.name, begin, position, limit, reverse):
+        for _key, primary in self._walk(entries, begin, position, limit, reverse):
             raw = get(primary, db=database)
             assert raw is not None, f"an index entry of {table.name} leads nowhere"
             yield decode(raw)
@@ -105,9 +105,10 @@ class Reader:
         begin = _prefix(prefix)
         if begin is None:
             return []
+        entries = self._settled(index.name)
         cursor = self._cursors.get(index.name)
         if cursor is None:
-            cursor = self._cursors[index.name] = self._txn.cursor(db=self._databases[index.name])
+            cursor = self._cursors[index.name] = self._txn.cursor(db=entries)
         get, database, decode = self._txn.get, self._databases[index.table.name], index.table.decode
         found: list[R] = []
         more = cursor.set_range(begin)
@@ -130,7 +131,8 @@ class Reader:
         if begin is None:
             return []
         position = None if after is None else _entry(index, after, begin, max)
-        with self._txn.cursor(db=self._databases[index.name]) as cursor:
+        entries = self._settled(index.name)
+        with self._txn.cursor(db=entries) as cursor:
             if limit < 1 or not _first(cursor, begin, position):
                 return []
             few = list(islice(cast(Iterator[tuple[bytes, bytes]], cursor.iternext()), min(limit, _FEW)))
@@ -140,21 +142,21 @@ class Reader:
             rest = list(islice(cast(Iterator[bytes], cursor.iternext(keys=False)), 1, limit - _FEW + 1))
             if cast(bytes, cursor.key()).startswith(begin):  # the cursor stands on the last that was taken
                 return keys + rest
-        return [primary for _, primary in self._walk(index.name, begin, position, limit, False)]
+        return [primary for _, primary in self._walk(entries, begin, position, limit, False)]
 
     def of_keys(self, table: Table[R], keys: Sequence[bytes]) -> list[R]:
         """The records with these keys, as :meth:`index_keys` gives them, in their order."""
-        get, database, decode = self._txn.get, self._databases[table.name], table.decode
+        get, database, decode = self._txn.get, self._settled(table.name), table.decode
         return [decode(get(key, db=database)) for key in keys]
 
     def count(self, index: Index[R], *prefix: str | int) -> int:
         """How many entries of an index begin so. Walks them: for small sets."""
         begin = _prefix(prefix)
-        return 0 if begin is None else sum(1 for _ in self._walk(index.name, begin, None, None, False))
+        return 0 if begin is None else sum(1 for _ in self._walk(self._settled(index.name), begin, None, None, False))
 
     def size(self, table: Table[R]) -> int:
         """How many records a table has."""
-        return int(self._txn.stat(self._databases[table.name])["entries"])
+        return int(self._txn.stat(self._settled(table.name))["entries"])
 
     def generation(self) -> int:
         """The number of the last event: it grows with each."""
@@ -203,16 +205,20 @@ class Reader:
     # ------------------------------------------------------------------ as it lies there
     def raw(self, name: str, begin: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Keys and values of a table or index whose keys begin so, undecoded."""
-        return self._walk(name, begin, None, None, False)
+        return self._walk(self._settled(name), begin, None, None, False)
 
     def raw_get(self, name: str, key: bytes) -> bytes | None:
         """One value of a table or index, undecoded."""
-        value = self._txn.get(key, db=self._databases[name])
+        value = self._txn.get(key, db=self._settled(name))
         return None if value is None else bytes(value)
 
     def raw_size(self, name: str) -> int:
         """How many entries a table or index has."""
-        return int(self._txn.stat(self._databases[name])["entries"])
+        return int(self._txn.stat(self._settled(name))["entries"])
+
+    def _settled(self, name: str) -> Any:
+        """The engine's handle of a table or index that is to be walked, with all in it that was written before."""
+        return self._databases[name]
 
     def _counter(self, name: bytes) -> int:
         raw = self._txn.get(name, db=self._meta)
@@ -224,9 +230,9 @@ class Reader:
         return table.decode(raw)
 
     def _walk(
-        self, database: str, prefix: bytes, position: bytes | None, limit: int | None, reverse: bool
+        self, database: Any, prefix: bytes, position: bytes | None, limit: int | None, reverse: bool
     ) -> Iterator[tuple[bytes, bytes]]:
-        with self._txn.cursor(db=self._databases[database]) as cursor:
+        with self._txn.cursor(db=database) as cursor:
             found = _last(cursor, prefix, position) if reverse else _first(cursor, prefix, position)
             left = -1 if limit is None else limit
             while found and left != 0:

@@ -228,5 +228,7 @@ KEYED_USAGE = Table("keyed_usage", KeyedUsage, lambda r: (r.owner,))
 EVENTS = Table("events", EventRow, lambda r: (r.generation,))
 
 TABLES: tuple[Table, ...] = tuple(value for value in list(globals().values()) if isinstance(value, Table))  # type: ignore[type-arg]
+#: The table of each database of the engine: its own, and those of its indexes.
+TABLE_OF = {table.name: table for table in TABLES} | {index.name: table for table in TABLES for index in table.indexes}
 #: Indexes that an older release had; they are dropped when the store is opened, and made anew if it comes back.
 RETIRED = ("servers_by_image", "ports_by_project", "tasks_by_peer", "tasks_by_deadline")

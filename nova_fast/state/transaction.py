@@ -42,8 +42,7 @@ class Transaction(JournaledWrites):
     """Reads and writes of the one writer.
 
     The times and the ids come from outside, so that it is the same when replayed. ``now_us`` is the wall clock, for
-    people; ``time_us`` is steady time, which only grows: for deadlines and
-    for what came first.
+    people; ``time_us`` is steady time, which only grows: for deadlines and for what came first.
     """
 
     def __init__(
@@ -98,14 +97,10 @@ class Transaction(JournaledWrites):
 
         PERF: what this transaction has read or written is not decoded again.
         """
-        parts = (key,) if isinstance(key, str) else key
-        rows = self._rows[table]
-        known = rows.known.get(parts, UNKNOWN)
-        if known is UNKNOWN:
-            try:
-                known = self._look(rows, parts)
-            except ValueError:
-                return None
+        try:
+            known = self._known(self._rows[table], (key,) if isinstance(key, str) else key)
+        except ValueError:
+            return None
         return None if known is None else known[0]
 
     def is_taken(self, index: Index[Any], *parts: str | int) -> bool:
@@ -119,16 +114,14 @@ class Transaction(JournaledWrites):
         PERF: for who walks what this transaction has just put, and changes all of it.
         """
         rows = self._rows[index.table]
-        table, changed = index.table, rows.changed
+        table, changed, entries = index.table, rows.changed, self._databases[index.name]
         held = [
             (entry, now[0])
             for now in map(rows.known.get, changed)
             if now is not None
             for entry in set(index.encoded(index.keys(now[0]), now[3]))
         ]
-        found = (
-            (entry, self._record(table, primary)) for entry, primary in self._walk(index.name, b"", None, None, False)
-        )
+        found = ((entry, self._record(table, key)) for entry, key in self._walk(entries, b"", None, None, False))
         unchanged = ((entry, record) for entry, record in found if table.key(record) not in changed)
         for _, record in merge(sorted(held, key=itemgetter(0)), unchanged, key=itemgetter(0)):
             yield record
@@ -143,9 +136,7 @@ class Transaction(JournaledWrites):
         """Insert or replace a record and its index entries. Raises DuplicateKey."""
         key = table.key(record)
         rows = self._rows[table]
-        known = rows.known.get(key, UNKNOWN)
-        if known is UNKNOWN:
-            known = self._look(rows, key)
+        known = self._known(rows, key)
         if known is None:
             self._add(rows, key, record)
         else:
@@ -191,9 +182,7 @@ class Transaction(JournaledWrites):
         """Remove a record, which must be there, and its index entries."""
         parts = (key,) if isinstance(key, str) else key
         rows = self._rows[table]
-        known = rows.known.get(parts, UNKNOWN)
-        if known is UNKNOWN:
-            known = self._look(rows, parts)
+        known = self._known(rows, parts)
         assert known is not None, f"{table.name} has no {key!r} to delete"
         if rows.held:
             self._hold(rows, parts, known, None)
@@ -297,6 +286,11 @@ class Transaction(JournaledWrites):
         time_us = self.time_us.to_bytes(_COUNTER_BYTES, "big")
         self._store(self._meta, shown.NUMBER_AND_TIME, shown.pack(number, time_us))
 
+    def _known(self, rows: Rows[R], key: Key) -> Known | None:
+        """What is under a key, by what was read or written here before, else by the store. Raises ValueError."""
+        known = rows.known.get(key, UNKNOWN)
+        return self._look(rows, key) if known is UNKNOWN else known
+
     def _look(self, rows: Rows[R], key: Key) -> Known | None:
         """What the store has under a key. Raises ValueError for what cannot be one."""
         table, kept = rows.table, rows.kept.get(key)
@@ -354,6 +348,12 @@ class Transaction(JournaledWrites):
             rows.changed[key] = before
         self._journal.append((rows, key, (before, first)))
         rows.known[key] = now
+
+    def _settled(self, name: str) -> Any:
+        table = schema.TABLE_OF.get(name)
+        if table is not None:
+            self._settle(table)
+        return self._databases[name]
 
     def _settle(self, table: Table[Any]) -> None:
         """Write what is held back of a table."""
