@@ -37,11 +37,12 @@ class Reply:
     """What an endpoint makes of a response: as much of Falcon's as it uses."""
 
     __slots__ = ("_headers", "content_type", "data", "said", "status", "stream")
+    streams = False  # whether a stream can be taken, too
 
     def __init__(self) -> None:
         self.status = 200
         self.data: bytes | None = None
-        self.stream = None  # it has none
+        self.stream: Any = None
         self.content_type = JSON
         self._headers: dict[str, str] | None = None
         self.said = b""  # header lines that every answer of a face has

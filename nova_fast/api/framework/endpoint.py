@@ -326,7 +326,7 @@ def write_answer(resp: Response, answer: Any, ok: int) -> None:
     if answer.headers:
         resp.set_headers(answer.headers)
     if answer.stream is not None:
-        assert not isinstance(resp, Reply), "a route that gives a stream says so where it is declared"
+        assert not isinstance(resp, Reply) or resp.streams, "a route that gives a stream says so where it is declared"
         resp.stream = answer.stream
         resp.content_type = answer.content_type
     elif answer.body is not None:

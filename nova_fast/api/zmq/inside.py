@@ -19,6 +19,8 @@ import msgspec
 from nova_fast.api.app import FACES, port_of
 from nova_fast.api.driven import drive
 from nova_fast.api.framework.build import Application, FaceApp
+from nova_fast.api.framework.direct import Asked, Reply
+from nova_fast.api.framework.route import JSON
 from nova_fast.api.framework.together import Moment, Reads
 from nova_fast.api.zmq.scopes import READS, Scope, Scopes
 from nova_fast.config import Config
@@ -29,7 +31,6 @@ from nova_fast.queries.reading import Snapshots
 ANSWER_BYTES_MAX = 8 << 20
 #: What says nothing to a client of the SDK, or says it elsewhere in the Answer.
 _PASSED_OVER = frozenset({"content-length", "vary", "x-compute-request-id", "x-openstack-nova-api-version"})
-_JSON = "application/json"
 _OVER = {"type": "http.disconnect"}
 _STATUSES = {"bad_request": 400, "not_found": 404, "too_large": 413}
 
@@ -83,7 +84,7 @@ class Speaker:
             if found is not None:
                 responder, named = found
                 told = _Told()
-                return _drive(responder(_Asked(scope), told, **named), told, scope)
+                return _drive(responder(Asked(scope, dict(scope["headers"]), b""), told, **named), told, scope)
         sink = _Sink(ask.body)
         serving = self._app(scope, sink.receive, sink.send)
         if ask.method in READS:
@@ -98,39 +99,15 @@ def refusal(error: NovaFastError) -> Answer:
     return Answer(status=status, body=body, failure=error.failure())
 
 
-class _Asked:
-    """What an endpoint looks at of a request without a body."""
+class _Told(Reply):
+    """What an endpoint makes of a response, which may be a stream here."""
 
-    __slots__ = ("_asgi_headers", "content_type", "scope", "stream")
-
-    def __init__(self, scope: Scope) -> None:
-        self.scope = scope
-        self._asgi_headers: dict[bytes, bytes] = dict(scope["headers"])
-        self.content_type = None
-        self.stream = None
-
-
-class _Told:
-    """What an endpoint makes of a response."""
-
-    __slots__ = ("_headers", "content_type", "data", "status", "stream")
+    __slots__ = ()
+    streams = True
 
     def __init__(self) -> None:
-        self.status = 200
-        self.data: bytes | None = None
-        self.stream: Any = None
-        self.content_type = _JSON
-        self._headers: dict[str, str] = {}
-
-    @property
-    def status_code(self) -> int:
-        return self.status
-
-    def set_header(self, name: str, value: str) -> None:
-        self._headers[name] = value
-
-    def set_headers(self, headers: dict[str, str]) -> None:
-        self._headers.update(headers)
+        super().__init__()
+        self._headers = {}
 
     def answer(self, scope: Scope) -> Answer | Coroutine[Any, Any, Answer]:
         """What was made, which has to be read first when it is a stream."""
@@ -139,7 +116,7 @@ class _Told:
         body = self.data or b""
         if self.status == 200 and scope["nova_fast.bare"]:  # PERF: the commonest of all
             return Answer(200, body)
-        return _answer(self.status, self._headers | {"content-type": self.content_type}, body, scope)
+        return self._whole(body, scope)
 
     async def _read_stream(self, scope: Scope) -> Answer:
         stream, self.stream = self.stream, None
@@ -154,7 +131,10 @@ class _Told:
         finally:
             if hasattr(stream, "aclose"):
                 await stream.aclose()
-        return _answer(self.status, self._headers | {"content-type": self.content_type}, b"".join(parts), scope)
+        return self._whole(b"".join(parts), scope)
+
+    def _whole(self, body: bytes, scope: Scope) -> Answer:
+        return _answer(self.status, {**(self._headers or {}), "content-type": self.content_type}, body, scope)
 
 
 class _Sink:
@@ -198,7 +178,7 @@ class _Sink:
 
 
 def _answer(status: int, headers: dict[str, str], body: bytes, scope: Scope) -> Answer:
-    if headers.get("content-type") == _JSON:
+    if headers.get("content-type") == JSON:
         del headers["content-type"]
     return Answer(
         status=status,
