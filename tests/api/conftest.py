@@ -44,6 +44,8 @@ from nova_fast.queries.check.references import references
 from nova_fast.queries.check.usages import usages
 from nova_fast.state import schema as tables
 from nova_fast.state.store import Store
+from tests.api.sdk_world import OpenDoor
+from tests.api.server_world import World
 
 #: What must agree after every test. No engine runs here, so workflows wait for nobody; and some tests make servers of
 #: their own that are counted nowhere.
@@ -318,6 +320,20 @@ def cloud(tmp_path: Path, services: Services, api_config: ApiConfig, faces: tupl
             for subject in CHECKED:
                 if subject is not usages or not cloud.made_up_usage:
                     assert [found.sentence for found in subject(snapshot)] == []
+
+
+@pytest.fixture
+def world(cloud: Cloud) -> World:
+    """The cloud, furnished for servers; override it in a test file that wants other furniture."""
+    return World(cloud)
+
+
+@pytest.fixture
+def door(cloud: Cloud) -> Iterator[OpenDoor]:
+    """A worker's door for the SDK."""
+    opened = OpenDoor(cloud)
+    yield opened
+    opened.close()
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -38,11 +38,6 @@ OVER_THE_DOOR = {
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
-@pytest.fixture
 def no_collector() -> Iterator[None]:
     gc.disable()
     yield

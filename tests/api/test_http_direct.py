@@ -39,11 +39,6 @@ def api_config() -> ApiConfig:
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
-@pytest.fixture
 def line(cloud: Cloud) -> Line:
     return Line(cloud)
 

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 NEWEST = b"OpenStack-API-Version: compute 2.96"
 
 
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
 @pytest.fixture(autouse=True)
 def heads(monkeypatch: pytest.MonkeyPatch) -> Heads:
     found = Heads()

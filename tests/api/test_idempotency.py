@@ -19,15 +19,10 @@ from nova_fast.state import schema as tables
 from tests.api.server_world import World
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Client, Cloud, Reply
+    from tests.api.conftest import Client, Reply
 
 KEY = '"8e03978e-40d5-43dd-bc93-6894a57f9324"'
 SERVERS = "/v2.1/servers"
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
 
 
 def create(world: World, key: str = KEY, client: Client | None = None, **fields: Any) -> Reply:

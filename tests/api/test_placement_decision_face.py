@@ -13,7 +13,7 @@ from tests.api.host_world import now_us
 from tests.api.server_world import World
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cloud
+    pass
 
 NOBODY = "00000000-0000-4000-8000-0000000000ff"
 
@@ -21,11 +21,6 @@ NOBODY = "00000000-0000-4000-8000-0000000000ff"
 @pytest.fixture
 def faces() -> tuple[str, ...]:
     return ("compute", "identity")
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
 
 
 def decision(world: World, server_id: str) -> Any:

@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from tests.api.conftest import Cloud
 
 
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
 def change(world: World, table: Any, key: str, **fields: Any) -> None:
     with world.cloud.store.transaction(1) as tx:
         tx.put(table, msgspec.structs.replace(tx.need(table, key, "Row"), **fields))

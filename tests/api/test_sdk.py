@@ -38,18 +38,6 @@ def api_config() -> ApiConfig:
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
-@pytest.fixture
-def door(cloud: Cloud) -> Iterator[OpenDoor]:
-    opened = OpenDoor(cloud)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def member(world: World, door: OpenDoor) -> Iterator[Client]:
     with door.client(world.member) as client:
         yield client

@@ -34,11 +34,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
-@pytest.fixture
 def config(cloud: Cloud) -> Config:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
-@pytest.fixture
 def doors(cloud: Cloud) -> Iterator[list[OpenDoor]]:
     opened = [OpenDoor(cloud, worker) for worker in range(2)]
     yield opened

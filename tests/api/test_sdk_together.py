@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,19 +19,6 @@ from tests.api.server_world import World
 
 if TYPE_CHECKING:
     from tests.api.conftest import Client as Rest
-    from tests.api.conftest import Cloud
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
-@pytest.fixture
-def door(cloud: Cloud) -> Iterator[OpenDoor]:
-    opened = OpenDoor(cloud)
-    yield opened
-    opened.close()
 
 
 def ask_together(door: OpenDoor, who: Rest | None, targets: list[str]) -> list[Answer]:

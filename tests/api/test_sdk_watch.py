@@ -29,19 +29,7 @@ from tests.api.sdk_world import OpenDoor, new
 from tests.api.server_world import _RESOURCES, World
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cloud
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
-@pytest.fixture
-def door(cloud: Cloud) -> Iterator[OpenDoor]:
-    opened = OpenDoor(cloud)
-    yield opened
-    opened.close()
+    pass
 
 
 @pytest.fixture

@@ -29,17 +29,12 @@ from tests.api.server_twins import Twins, change
 from tests.api.server_world import HOST, World
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cloud
+    pass
 
 
 @pytest.fixture
 def faces() -> tuple[str, ...]:
     return ("identity", "compute", "network")
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
 
 
 @pytest.fixture

@@ -25,11 +25,6 @@ def faces() -> tuple[str, ...]:
     return ("compute",)
 
 
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
-
-
 def make(client: Client, version: str = "2.96", **fields: Any) -> Reply:
     asked = {"name": "g", "policy": "anti-affinity", **fields}
     body = {"server_group": {key: value for key, value in asked.items() if value is not ...}}

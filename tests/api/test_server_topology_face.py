@@ -13,7 +13,7 @@ from tests.api.host_world import now_us
 from tests.api.server_world import World
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cloud
+    pass
 
 CELLS = (
     PlacedCell(
@@ -26,11 +26,6 @@ CELLS = (
 @pytest.fixture
 def faces() -> tuple[str, ...]:
     return ("compute", "identity")
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
 
 
 def topology(world: World, server_id: str, *, client: Any = None, version: str = "2.78") -> Any:

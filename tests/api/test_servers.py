@@ -13,14 +13,9 @@ from nova_fast.model.identity import Caller
 from tests.api.server_world import IMAGE_ID, LARGE_IMAGE_ID, World, message
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cloud
+    pass
 
 UNKNOWN = "99999999-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
 
 
 # ---------------------------------------------------------------------- wrong input

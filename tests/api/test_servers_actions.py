@@ -9,14 +9,9 @@ import pytest
 from tests.api.server_world import World, message
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cloud
+    pass
 
 UNKNOWN = "99999999-0000-4000-8000-000000000000"
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
 
 
 # ---------------------------------------------------------------------- labels

@@ -12,7 +12,7 @@ import pytest
 from tests.api.server_world import IMAGE_ID, World
 
 if TYPE_CHECKING:
-    from tests.api.conftest import Cloud
+    pass
 
 ALWAYS = {
     "id", "name", "status", "tenant_id", "user_id", "metadata", "hostId", "image", "flavor", "created", "updated",
@@ -63,11 +63,6 @@ def expected(view: str, version: str, *, admin: bool) -> set[str]:
         private |= for_admin if admin else for_member
     whole = view != "update" or VERSIONS.index(version) >= VERSIONS.index("2.75")
     return keys | (SHOWN | private if whole else set())
-
-
-@pytest.fixture
-def world(cloud: Cloud) -> World:
-    return World(cloud)
 
 
 def test_the_keys_of_a_server_are_those_of_its_microversion(world: World) -> None:
