@@ -13,6 +13,8 @@ import uvloop
 import zmq
 
 from nova_fast.config import HubConfig
+from nova_fast.hub import wire
+from nova_fast.hub.contracts import ENCODER
 from nova_fast.hub.events import EventSource, Rows
 from nova_fast.hub.keys import AllowList, PeerKeys, ServerKeys
 from nova_fast.hub.limits import Limits
@@ -114,6 +116,34 @@ class Rig:
 
         self._closers.append(close)
         return context, socket
+
+
+async def entered(rig: Rig, server: HubServer, name: str = "api.1", *, joined: bool = False) -> zmq.Socket[bytes]:
+    """A plain socket that is linked under a name, and whose user keeps no rule."""
+    _, socket = rig.raw()
+    hello = wire.Hello(name=name, session=b"s" * 16, protocol=wire.PROTOCOL, joined=joined)
+    socket.send(wire.pack(wire.HELLO, body=ENCODER.encode(hello)))
+    await until(lambda: name in server.peers() and server.peers()[name].up)
+    return socket
+
+
+def flood(socket: zmq.Socket[bytes], frames: list[bytes]) -> None:
+    """Send as many as leave, however few are read."""
+    socket.set(zmq.SNDHWM, 0)
+    for frame in frames:
+        try:
+            socket.send(frame, zmq.DONTWAIT)
+        except zmq.Again:
+            return
+
+
+def taken(socket: zmq.Socket[bytes], frames: list[bytes]) -> list[bytes]:
+    """What has come until now, behind what had come before."""
+    try:
+        while True:
+            frames.append(socket.recv(zmq.DONTWAIT))
+    except zmq.Again:
+        return frames
 
 
 class MemoryEvents:

@@ -10,21 +10,11 @@ from nova_fast.hub.conduct import TURN_FRAMES, Conduct
 from nova_fast.hub.contracts import ENCODER
 from nova_fast.hub.incoming import Incoming
 from nova_fast.hub.limits import Limits
-from nova_fast.hub.server import HubServer
 from nova_fast.model.tasks import Done, ServiceReport
-from tests.unit.hub.rig import Rig, run, until
+from tests.unit.hub.rig import Rig, entered, flood, run, until
 
 REPORT = ServiceReport(name="api.0", binary="b", host="h", zone="z")
 LIMITS = Limits(hello_retry_s=0.05, reopen_after_s=0.5, barred_s=0.3)
-
-
-async def entered(rig: Rig, server: HubServer, name: str) -> zmq.Socket[bytes]:
-    """A plain socket that is linked under a name."""
-    _, socket = rig.raw()
-    hello = wire.Hello(name=name, session=b"s" * 16, protocol=wire.PROTOCOL)
-    socket.send(wire.pack(wire.HELLO, body=ENCODER.encode(hello)))
-    await until(lambda: name in server.peers() and server.peers()[name].up)
-    return socket
 
 
 def call(number: int) -> bytes:
@@ -70,13 +60,8 @@ def test_a_peer_that_floods_is_cut_and_let_in_again_when_its_time_is_over(kind: 
             await rig.start(server)
             other = await rig.join(rig.new_peer("api.0"))
             socket = await entered(rig, server, "api.1")
-            socket.set(zmq.SNDHWM, 0)
             monitor = socket.get_monitor_socket(int(zmq.EVENT_DISCONNECTED))
-            for frame in frames:
-                try:
-                    socket.send(frame, zmq.DONTWAIT)
-                except zmq.Again:
-                    break
+            flood(socket, frames)
             await until(lambda: server.counters.cut >= 1)
             await until(lambda: monitor.poll(0) != 0)
             socket.disable_monitor()

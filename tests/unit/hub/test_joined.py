@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import zmq
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,9 +14,8 @@ from nova_fast.hub.conduct import TURN_FRAMES
 from nova_fast.hub.contracts import ENCODER
 from nova_fast.hub.incoming import Incoming
 from nova_fast.hub.limits import Limits
-from nova_fast.hub.server import HubServer
 from nova_fast.model.tasks import Done, MetadataAnswer, MetadataRequest, ServiceReport
-from tests.unit.hub.rig import TRANSPORTS, Rig, run, until
+from tests.unit.hub.rig import TRANSPORTS, Rig, entered, flood, run, taken, until
 
 REPORT = ServiceReport(name="api.1", binary="b", host="h", zone="z")
 LIMITS = Limits(hello_retry_s=0.05, reopen_after_s=0.5, barred_s=0.3)
@@ -31,23 +29,6 @@ def call(number: int) -> bytes:
 def joined_of(frames: list[bytes]) -> bytes:
     """As :func:`wire.join`, whatever the bounds are."""
     return wire.pack(wire.JOINED, body=ENCODER.encode(frames))
-
-
-async def entered(rig: Rig, server: HubServer, *, joined: bool) -> zmq.Socket[bytes]:
-    """A plain socket that is linked."""
-    _, socket = rig.raw()
-    hello = wire.Hello(name="api.1", session=b"s" * 16, protocol=wire.PROTOCOL, joined=joined)
-    socket.send(wire.pack(wire.HELLO, body=ENCODER.encode(hello)))
-    await until(lambda: "api.1" in server.peers() and server.peers()["api.1"].up)
-    return socket
-
-
-def taken(socket: zmq.Socket[bytes], into: list[bytes]) -> list[bytes]:
-    try:
-        while True:
-            into.append(socket.recv(zmq.DONTWAIT))
-    except zmq.Again:
-        return into
 
 
 def flat(frames: list[bytes]) -> list[bytes]:
@@ -170,12 +151,7 @@ def test_who_floods_with_joined_frames_is_cut(kind: str) -> None:
             await rig.start(server)
             other = await rig.join(rig.new_peer("api.0"))
             socket = await entered(rig, server, joined=False)
-            socket.set(zmq.SNDHWM, 0)
-            for frame in frames:
-                try:
-                    socket.send(frame, zmq.DONTWAIT)
-                except zmq.Again:
-                    break
+            flood(socket, frames)
             await until(lambda: server.counters.cut >= 1)
             socket.close(0)
             assert await other.call(REPORT, timeout_s=5) == Done()

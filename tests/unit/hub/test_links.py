@@ -26,7 +26,7 @@ from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastErro
 from nova_fast.model.events import HostRemoved
 from nova_fast.model.identity import Caller
 from nova_fast.model.tasks import ConsoleOutput, Done, MetadataAnswer, MetadataRequest, ReadConsole, ServiceReport
-from tests.unit.hub.rig import CONFIG, TRANSPORTS, MemoryEvents, Rig, in_s, run, until
+from tests.unit.hub.rig import CONFIG, TRANSPORTS, MemoryEvents, Rig, in_s, run, taken, until
 
 REPORT = ServiceReport(name="api.0", binary="nova-api", host="h", zone="internal")
 CONSOLE = ReadConsole(server_id="s", domain_name="d")
@@ -266,7 +266,7 @@ def test_frames_that_are_not_ours_are_counted_and_dropped() -> None:
             # The flood's own link still works, too.
             socket.send(wire.pack(wire.CALL, b"j" * 16, in_s(5), ENCODER.encode(REPORT)))
             answers: list[bytes] = []
-            await until(lambda: any(f[1] == wire.REPLY and f[2:18] == b"j" * 16 for f in _take(socket, answers)))
+            await until(lambda: any(f[1] == wire.REPLY and f[2:18] == b"j" * 16 for f in taken(socket, answers)))
 
     run(test)
 
@@ -392,7 +392,7 @@ def test_a_peer_of_another_protocol_is_told_why_it_is_refused(monkeypatch: pytes
             hello = wire.Hello(name="api.0", session=b"s" * 16, protocol=wire.PROTOCOL + 1)
             socket.send(wire.pack(wire.HELLO, body=ENCODER.encode(hello)))
             frames: list[bytes] = []
-            await until(lambda: any(f[1] == wire.REFUSED for f in _take(socket, frames)))
+            await until(lambda: any(f[1] == wire.REFUSED for f in taken(socket, frames)))
             refused = wire.REFUSED_DECODER.decode(next(f for f in frames if f[1] == wire.REFUSED)[26:])
             assert refused.failure.code == "protocol_mismatch"
 
@@ -502,13 +502,5 @@ def _hello(name: str, session: bytes) -> bytes:
     return wire.pack(wire.HELLO, body=ENCODER.encode(wire.Hello(name=name, session=session, protocol=wire.PROTOCOL)))
 
 
-def _take(socket: zmq.Socket[bytes], frames: list[bytes]) -> list[bytes]:
-    try:
-        while True:
-            frames.append(socket.recv(zmq.DONTWAIT))
-    except zmq.Again:
-        return frames
-
-
 def _kinds(socket: zmq.Socket[bytes]) -> list[int]:
-    return [frame[1] for frame in _take(socket, [])]
+    return [frame[1] for frame in taken(socket, [])]
