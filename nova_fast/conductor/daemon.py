@@ -125,8 +125,7 @@ class Conductor:
             self._reports.missing_are_down()
 
     def _committed(self, committed: Committed) -> None:
-        self._dispatcher.send(committed.tasks)
-        self._dispatcher.networks.after_commit()
+        self._dispatcher.committed(committed)
         self._events.committed(committed.events)
         self._hub.notify_events(committed.generation)
 

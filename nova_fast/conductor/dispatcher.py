@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Coroutine
 from functools import partial
 from typing import Any
@@ -23,7 +24,7 @@ import msgspec
 from nova_fast.conductor.engine import Engine, message_of
 from nova_fast.conductor.network_sync import NetworkSync
 from nova_fast.conductor.workflows.create_server import placement_request
-from nova_fast.conductor.writer import Job, Outcome, Writer
+from nova_fast.conductor.writer import Committed, Job, Outcome, Writer
 from nova_fast.hub.server import HubServer
 from nova_fast.model.base import Message
 from nova_fast.model.errors import InternalError, NovaFastError
@@ -59,18 +60,25 @@ class Dispatcher:
         self._placements: list[Task] = []
         self._placing = False
         self._answers: list[_Answer] = []  # that have arrived in this turn of the loop
+        self._resumed = sys.maxsize  # at this commit: what it and those before it asked is sent by ``resume``
         self._closed = False
         self._running: set[asyncio.Task[None]] = set()
         self.networks = NetworkSync(store, self._record, hub, self, writer.clock)
 
     def resume(self) -> None:
-        """Send again every task that was recorded and has no answer."""
+        """Send every task that is recorded and has no answer. Nothing is sent before."""
         with self._store.snapshot() as snapshot:
+            self._resumed = snapshot.commit()
             tasks = list(snapshot.scan(tables.TASKS))
-        self.send(tasks)
+        self._send(tasks)
 
-    def send(self, tasks: list[Task]) -> None:
-        """Send tasks that are durable."""
+    def committed(self, committed: Committed) -> None:
+        """Send what a commit asked. The writer is heard of later than the store shows it, so it may have been sent."""
+        if committed.commit > self._resumed:
+            self._send(committed.tasks)
+        self.networks.after_commit()
+
+    def _send(self, tasks: list[Task]) -> None:
         others: list[Task] = []
         for task in tasks:
             if task.peer == SCHEDULER:
@@ -225,8 +233,6 @@ class Dispatcher:
         requests: list[PlacementRequest] = []
         with self._store.snapshot() as snapshot:
             for task in tasks:
-                if task.server_id in wanted:  # recorded while this process began: it is told of it twice
-                    continue
                 workflow = snapshot.get(tables.WORKFLOWS, task.server_id)
                 server = snapshot.get(tables.SERVERS, task.server_id)
                 if workflow is not None and server is not None and workflow.task_id == task.id:

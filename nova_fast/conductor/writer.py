@@ -60,6 +60,7 @@ _GO_ON = Job(work=lambda _tx: Done(), done=lambda _outcome: None, must=True)
 class Committed(msgspec.Struct, frozen=True):
     """What a commit brought, besides the answers."""
 
+    commit: int  # its number, as a snapshot has it
     generation: int
     tasks: list[Task]
     events: list[tuple[int, bytes]]
@@ -151,7 +152,7 @@ class Writer:
             with self._store.transaction(now_us, self._entropy, steady_us=steady_us) as tx:
                 outcomes = self._do_all(tx, batch)
                 tasks = self._engine.advance_ready(tx)
-                committed = Committed(generation=tx.generation(), tasks=tasks, events=tx.event_rows)
+                committed = Committed(tx.commit(), tx.generation(), tasks, tx.event_rows)
             self._engine_behind = self._engine.behind
             self._happened += len(tx.events)
         except Unavailable as error:

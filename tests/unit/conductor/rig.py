@@ -11,7 +11,7 @@ from typing import Any
 from nova_fast.commands import registry
 from nova_fast.conductor.dispatcher import Dispatcher
 from nova_fast.conductor.engine import Engine
-from nova_fast.conductor.writer import Committed, Outcome, Writer
+from nova_fast.conductor.writer import Outcome, Writer
 from nova_fast.hub.contracts import decoder_of
 from nova_fast.model.base import Message
 from nova_fast.model.commands import RESULTS
@@ -97,13 +97,9 @@ class Rig:
         self.hub = Hub()
         self.dispatcher = Dispatcher(self.store, self.writer, self.engine, self.hub)  # type: ignore[arg-type]
 
-    def committed(self, committed: Committed) -> None:
-        self.dispatcher.send(committed.tasks)
-        self.dispatcher.networks.after_commit()
-
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Rig]:
-        self.writer.on_commit = self.committed
+        self.writer.on_commit = self.dispatcher.committed
         self.writer.start()
         async with self.running_on():
             yield self

@@ -213,7 +213,7 @@ def test_what_begins_while_the_conductor_starts_is_asked_for_once(cloud: Cloud) 
 
     async def story() -> None:
         rig = Rig(cloud)
-        rig.writer.on_commit = rig.committed
+        rig.writer.on_commit = rig.dispatcher.committed
         rig.writer.start()
         await rig.writer.run(lambda _tx: Done())  # some begin before the rows are read, and are there then
         async with rig.running_on():
