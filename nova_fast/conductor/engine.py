@@ -10,6 +10,7 @@ deadline. A defect in a recipe ends that one workflow in ERROR; it neither stops
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from itertools import islice
 
@@ -30,7 +31,7 @@ from nova_fast.model.tasks import Placement
 from nova_fast.model.workflows import Direction, Task, Workflow
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
-from nova_fast.state.table import encode_key, text_parts
+from nova_fast.state.table import text_parts
 from nova_fast.state.transaction import Transaction, WriteFailed
 
 log = logging.getLogger(__name__)
@@ -264,7 +265,7 @@ def _task_id(tx: Transaction, deadline_us: int) -> str:
 
 def _workflows_on(tx: Transaction, host: str) -> list[Workflow]:
     """What is under way on the servers of a host."""
-    keys = [primary for _, primary in tx.raw(tables.SERVERS_BY_HOST.name, encode_key((host,)))]
+    keys = tx.index_keys(tables.SERVERS_BY_HOST, host, limit=sys.maxsize)
     found = [tx.get(tables.WORKFLOWS, text_parts(key)[0]) for key in keys]
     return [workflow for workflow in found if workflow is not None]
 
