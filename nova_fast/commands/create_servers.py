@@ -117,11 +117,12 @@ def _batch(tx: Transaction, request: CreateServers) -> _Batch:
 
 
 def _batches(tx: Transaction, requests: Sequence[CreateServers]) -> list[_Batch]:
-    """The same for several. What differs from the one before in nothing but names and ids is not looked at again."""
+    """The same for several. What differs from the one before only in names, ids and password is not looked at again."""
     batches: list[_Batch] = []
     before: CreateServers | None = None
     for request, digits in zip(requests, tx.new_uuids(len(requests)), strict=True):
-        bare = replace(request, name="", hostname="", caller=replace(request.caller, request_id=""))
+        caller = replace(request.caller, request_id="")
+        bare = replace(request, name="", hostname="", admin_password="", caller=caller)
         if bare == before:
             shared = replace(batches[-1].shared, reservation_id="r-" + digits[:8])
             batches.append(replace(batches[-1], request=request, shared=shared))

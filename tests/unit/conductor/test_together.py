@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from nova_fast.commands import registry
+from nova_fast.commands import create_servers, registry
 from nova_fast.conductor.writer import Job, Outcome, Writer
 from nova_fast.hub.contracts import decoder_of
 from nova_fast.model.base import Message
@@ -68,7 +68,9 @@ def _wishes(cloud: Cloud, rng: random.Random) -> list[Message]:
     usual = rng.choice(({}, {}, rng.choice(kinds)))
     wishes: list[Message] = []
     for number in range(rng.randint(2, 12)):
-        fields = {"name": f"s{number}", "networks": "none"} | (usual if rng.random() < 0.85 else rng.choice(kinds))
+        fields = {"name": f"s{number}", "networks": "none", "admin_password": f"p{number}"} | (
+            usual if rng.random() < 0.85 else rng.choice(kinds)
+        )
         caller = msgspec.structs.replace(
             rng.choice((ALICE, ALICE, BOB)), request_id=f"req-{number}" * rng.randint(0, 1)
         )
@@ -160,6 +162,22 @@ def test_they_are_really_done_together(cloud: Cloud, monkeypatch: pytest.MonkeyP
     assert seen == [5]
     assert [type(outcome) for outcome in outcomes] == [ServersCreated] * 5
     assert len({outcome.reservation_id for outcome in outcomes if isinstance(outcome, ServersCreated)}) == 5
+
+
+def test_what_is_alike_is_looked_at_once(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a client's POSTs are: each has a name, a request id and a password of its own."""
+    looks: list[Message] = []
+    look = create_servers._batch
+    monkeypatch.setattr(create_servers, "_batch", lambda tx, request: (looks.append(request), look(tx, request))[1])
+    callers = [msgspec.structs.replace(ALICE, request_id=f"req-{number}") for number in range(5)]
+    wishes = [
+        cloud.wish(caller, name=f"s{number}", admin_password=f"p{number}", networks="none")
+        for number, caller in enumerate(callers)
+    ]
+    outcomes = Scribe(cloud).do([*wishes, cloud.wish(ALICE, networks="none", tags=("a",))], [""] * 6, alone=False)
+    assert [type(one) for one in outcomes] == [ServersCreated] * 6
+    assert len(looks) == 2
+    assert len({one.reservation_id for one in outcomes}) == 6  # type: ignore[union-attr]
 
 
 def test_what_a_command_breaks_at_the_commit_is_not_the_others(cloud: Cloud, caplog: pytest.LogCaptureFixture) -> None:
