@@ -47,7 +47,7 @@ cdef extern from "fleet_search.h" nogil:
         int64_t unusual[8]
 
     ctypedef struct weights:
-        double cpu
+        double of[8]
 
     ctypedef struct taken:
         int64_t ram

@@ -24,7 +24,9 @@ cdef enum:
     CLASSES_MAX = 4096
     TERMS_EXTRA = 16
     TENDED_QUESTIONS = 4096  # a class that was not asked in the last so many is not tended
-    SPREAD_MIN = 32  # changes that a class must be behind to be tended between two questions
+    SPREAD_MIN = 32  # changes that a class must be behind to be tended between two questions; in a smaller table
+    SPREAD_MIN_SMALL = 64  # more, because there is less to look at when it is asked
+    SPREAD_SMALL_SHIFT = 6  # of a class's blocks, up to 16,384 rows
     SPREAD_CHANGES = 256  # of which it hears at once
     SPREAD_SHIFT = 5  # and looks at 2 blocks of 64 rows, 4 of 128 or 8 of 256
 
@@ -247,6 +249,7 @@ cdef class HostTable:
         pause p99 is 3 to 5 times the median instead of 7 to 15 times (bench/scheduler_index.py).
         """
         cdef HostClass known
+        cdef int64_t behind
         if self.table.rows <= self.spread_rows:
             return 0
         if self.turn >= len(self.turns):
@@ -255,7 +258,8 @@ cdef class HostTable:
                 self.turns = list(self.classes.values())
         known = self.turns[self.turn]
         self.turn += 1
-        if self.table.head - known.index.cursor >= SPREAD_MIN and self.may_tend(known):
+        behind = SPREAD_MIN_SMALL if known.index.shift == SPREAD_SMALL_SHIFT else SPREAD_MIN
+        if self.table.head - known.index.cursor >= behind and self.may_tend(known):
             class_tend(&self.table, &known.index, SPREAD_CHANGES, 1 << (known.index.shift - SPREAD_SHIFT))
         return 0
 

@@ -61,17 +61,17 @@ enum { TERM_RAM, TERM_CPU, TERM_DISK, TERM_IO_OPS, TERM_PCI, TERM_BUILD_FAILURE,
 enum { FIXED_TERMS = 4 };
 static const int TERM_COLUMN[TERMS] = {RAM_WEIGHT, VCPUS_USED, DISK_WEIGHT, IO_OPS, PCI_WEIGHT, FAILED_BUILDS, VERSION, SERVERS};
 
-typedef struct { /* what the weighers see of a row, clamped */
-    double cpu;
-    int32_t of[TERMS]; /* by term, but for the CPU */
+typedef struct { /* what the weighers see of a row, by term, clamped */
+    double of[TERMS];
 } weights;
 
 typedef struct { /* a row that changed */
     weights before, now;
     int32_t row, ram_free, vcpus_free, disk_free, who;
+    int32_t earlier, later; /* how many records before and behind this is another of the row; 0 = none is known */
 } change_record;
 
-enum { LOG_MIN = 4096, HOSTS_A_RECORD = 128 };
+enum { LOG_MIN = 4096, HOSTS_A_RECORD = 256 };
 
 typedef struct {
     int32_t *column[COLUMNS];
@@ -82,6 +82,7 @@ typedef struct {
     int64_t profiles, profiles_room;
     change_record *log; /* a ring */
     int64_t log_size, head;
+    int64_t *latest; /* by row modulo the log's size: behind the last record of such a row */
     int64_t seen; /* the furthest position of the log that a class has read */
     int64_t pass; /* counts what overwrites the mask */
     int32_t usual[TERMS];  /* what most rows are expected to have where the minimum is not fixed */
@@ -109,10 +110,16 @@ static int fleet_grow(fleet *t, int64_t capacity) {
     const size_t narrow = (size_t)capacity * sizeof(int32_t), wide = (size_t)capacity * sizeof(double);
     int64_t size = t->log_size ? t->log_size : LOG_MIN;
     while (size < capacity / HOSTS_A_RECORD) size *= 2;
-    change_record *log = size == t->log_size ? t->log : malloc((size_t)size * sizeof(change_record));
-    char *memory = log == NULL ? NULL : large_memory(wide + COLUMNS * narrow);
+    change_record *log = t->log;
+    int64_t *latest = t->latest;
+    if (size > t->log_size) {
+        log = malloc((size_t)size * sizeof(change_record));
+        latest = calloc((size_t)size, sizeof(int64_t));
+    }
+    char *memory = log == NULL || latest == NULL ? NULL : large_memory(wide + COLUMNS * narrow);
     if (memory == NULL) {
         if (log != t->log) free(log);
+        if (latest != t->latest) free(latest);
         return -1;
     }
     memset(memory, 0, wide + COLUMNS * narrow);
@@ -126,7 +133,9 @@ static int fleet_grow(fleet *t, int64_t capacity) {
     t->cpu_total = (double *)memory;
     if (log != t->log) {
         free(t->log);
+        free(t->latest);
         t->log = log;
+        t->latest = latest;
         t->log_size = size;
         t->head += 2 * size;
         t->seen = t->head;
@@ -136,7 +145,7 @@ static int fleet_grow(fleet *t, int64_t capacity) {
 }
 
 static int64_t fleet_bytes(const fleet *t) {
-    return t->capacity * (int64_t)(COLUMNS * sizeof(int32_t) + sizeof(double)) + t->log_size * (int64_t)sizeof(change_record);
+    return t->capacity * (int64_t)(COLUMNS * sizeof(int32_t) + sizeof(double)) + t->log_size * (int64_t)(sizeof(change_record) + sizeof(int64_t));
 }
 
 /* Know the profiles below `profiles`; 0, or -1 when there is no memory. */
@@ -157,36 +166,57 @@ static void fleet_free(fleet *t) {
     free(t->cpu_total);
     free(t->versions);
     free(t->log);
+    free(t->latest);
     memset(t, 0, sizeof *t);
 }
 
 static weights row_weights(const fleet *t, int64_t row) {
     weights w;
-    for (int k = 0; k < TERMS; k++) w.of[k] = t->column[TERM_COLUMN[k]][row];
-    const double cpu = t->cpu_total[row] - (double)w.of[TERM_CPU];
-    w.cpu = cpu > 0.0 ? cpu : 0.0;
-    for (int k = 0; k < FIXED_TERMS; k++) w.of[k] = w.of[k] < 0 ? 0 : w.of[k];
+    for (int k = 0; k < TERMS; k++) w.of[k] = (double)t->column[TERM_COLUMN[k]][row];
+    w.of[TERM_CPU] = t->cpu_total[row] - w.of[TERM_CPU];
+    for (int k = 0; k < FIXED_TERMS; k++) w.of[k] = w.of[k] > 0.0 ? w.of[k] : 0.0;
     return w;
 }
 
 static change_record row_record(const fleet *t, int64_t row, const weights *before) {
     int32_t *const *c = t->column;
-    return (change_record){*before, row_weights(t, row), (int32_t)row, c[RAM_FREE][row], c[VCPUS_FREE][row], c[DISK_FREE][row], c[WHO][row]};
+    return (change_record){*before, row_weights(t, row), (int32_t)row, c[RAM_FREE][row], c[VCPUS_FREE][row], c[DISK_FREE][row], c[WHO][row], 0, 0};
 }
+
+static inline change_record *log_at(const fleet *t, int64_t position) { return &t->log[position & (t->log_size - 1)]; }
 
 /* A row has changed: every class will look at it again. Changes of one row that nobody has read in between are one. */
 static void fleet_log(fleet *t, int64_t row, const weights *before) {
     for (int k = FIXED_TERMS; k < TERMS; k++)
         t->unusual[k] += (t->column[TERM_COLUMN[k]][row] != t->usual[k]) - (before->of[k] != t->usual[k]);
     if (t->head > t->seen) {
-        change_record *last = &t->log[(t->head - 1) & (t->log_size - 1)];
+        change_record *last = log_at(t, t->head - 1);
         if (last->row == row) {
             const weights first = last->before;
+            const int32_t earlier = last->earlier;
             *last = row_record(t, row, &first);
+            last->earlier = earlier;
             return;
         }
     }
-    t->log[t->head++ & (t->log_size - 1)] = row_record(t, row, before);
+    const int64_t at = t->head++;
+    change_record *record = log_at(t, at);
+    *record = row_record(t, row, before);
+    int64_t *latest = &t->latest[row & (t->log_size - 1)];
+    const int64_t back = at + 1 - *latest;
+    if (*latest > 0 && back < t->log_size && log_at(t, at - back)->row == row)
+        record->earlier = log_at(t, at - back)->later = (int32_t)back;
+    *latest = at + 1;
+}
+
+/* What the weighers saw of the row of a record before its first change at or behind `begin`. */
+static inline const weights *seen_before(const fleet *t, int64_t at, int64_t begin) {
+    const change_record *record = log_at(t, at);
+    while (record->earlier > 0 && at - record->earlier >= begin) {
+        at -= record->earlier;
+        record = log_at(t, at);
+    }
+    return &record->before;
 }
 
 /* A new row at the end, with nothing unusual in it. There is memory for it. */

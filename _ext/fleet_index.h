@@ -5,7 +5,8 @@
  * bound of all the others (`second`).
  * 64 blocks are a group with a box and a bound of its own, so a million hosts are about 60 groups.
  *
- * A question first catches up with the log. A row that changed costs a few comparisons: it widens the box, may raise
+ * A question first catches up with the log, where several changes of one row are heard as one. A row that changed costs a
+ * few comparisons and touches two cache lines of its block: it widens the box, may raise
  * the bound, and may leave either *loose* (an upper bound that perhaps nobody attains any more). The normalisation wants
  * exact extremes; so a loose edge is looked up again, but only in a block that seems to hold the fleet's extreme. When the
  * largest value of a block goes, its edge falls to a bound of the others (`next`), so that this seldom happens.
@@ -26,21 +27,58 @@
 #include "fleet_scan.h"
 
 enum { GROUP = 64, BLOCK_ROWS_MAX = 256, AHEAD = 6 };
+enum { PLANE = 4, PLANES = TERMS / PLANE }; /* the terms are worked out four at a time, the second four if they vary */
 #define RATIO_MAX 2.0
 
-typedef struct { /* a normalisation; by term, all 0 where the term says nothing */
-    double low[TERMS], high[TERMS], range[TERMS], multiplier[TERMS], slope[TERMS];
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wpsabi" /* nothing of this is called from outside */
+#endif
+
+/* PERF: four values in one instruction where the machine has it, in two where not; `lane_mask` is 0 or -1. */
+typedef double lanes __attribute__((vector_size(PLANE * sizeof(double))));
+typedef int64_t lane_mask __attribute__((vector_size(PLANE * sizeof(double))));
+
+INLINE lanes lanes_at(const double *values) {
+    lanes v;
+    memcpy(&v, values, sizeof v);
+    return v;
+}
+INLINE void lanes_put(double *values, lanes v) { memcpy(values, &v, sizeof v); }
+INLINE lanes lanes_of(double x) { return (lanes){x, x, x, x}; }
+INLINE lane_mask mask_of(int all) { return (lane_mask){-(int64_t)all, -(int64_t)all, -(int64_t)all, -(int64_t)all}; }
+INLINE lanes pick(lane_mask which, lanes yes, lanes no) { return (lanes)((which & (lane_mask)yes) | (~which & (lane_mask)no)); }
+INLINE int64_t any_lane(lane_mask m) { return (m[0] | m[1]) | (m[2] | m[3]); }
+INLINE int64_t all_lanes(lane_mask m) { return (m[0] & m[1]) & (m[2] & m[3]); }
+INLINE lanes size_of(lanes v) { return pick(v < 0.0, -v, v); }
+INLINE double sum_of(lanes v) { return (v[0] + v[1]) + (v[2] + v[3]); }
+
+typedef struct { /* a normalisation; by term. A term that says nothing has range 0, and a divisor that does no harm */
+    double low[TERMS], range[TERMS], divisor[TERMS], multiplier[TERMS], slope[TERMS];
     uint64_t stamp; /* 0 = none yet */
 } coefficients;
 
+typedef struct { /* the least and the largest value of each term of a plane */
+    double low[PLANE], high[PLANE];
+} box;
+
+typedef struct {     /* PERF: what a change of a row touches, in two cache lines */
+    box edge;
+    double next[PLANE]; /* of all values but one at the high edge */
+    double second;      /* of the scores of the rows that are not the leader; if there is a leader */
+    int32_t leader;     /* a row, or -1 = not known */
+    int32_t count;      /* rows that pass */
+    uint8_t loose[PLANES]; /* bit 2 * lane + side */
+    uint8_t exact;      /* the leader attains the bound, and no lower row does */
+} __attribute__((aligned(64))) block;
+
 typedef struct {
     class_rules rules;
-    int active, terms, live;          /* how many terms have a multiplier; of these vary; of these count today */
+    int active, terms, live, planes;  /* how many terms have a multiplier; of these vary; of these count today */
     int active_term[TERMS], term[TERMS];
     weigh_step step[TERMS];           /* by term: where the values are */
     weigh_step live_step[TERMS];      /* in the order of the sum */
     double constant[TERMS];           /* by term: the one value of a term that does not vary */
-    int64_t sure[2][TERMS];           /* a block that is likely to attain the extreme */
+    int64_t sure[2][TERMS];           /* a block that is likely to attain the extreme, by side (0 low, 1 high) */
     coefficients now;
     uint64_t stamps;
 
@@ -48,21 +86,23 @@ typedef struct {
     int64_t cursor, capacity, blocks, groups, total, bytes;
     void *memory;
     uint64_t *passing;                /* by row, a bit */
-    double *edge[2][TERMS];           /* by side (0 low, 1 high), term and block */
-    double *next[TERMS];              /* by term and block: of all values but one at the high edge */
+    block *block;
+    box *further;                     /* by block: of the second plane */
     double *bound;                    /* by block */
-    double *second;                   /* by block: of the rows that are not the leader; if there is a leader */
-    int32_t *leader;                  /* by block: a row, or -1 = not known */
-    uint8_t *exact;                   /* by block: the leader attains the bound, and no lower row does */
-    int32_t *count;                   /* by block: rows that pass */
-    uint16_t *loose;                  /* by block: bit 2 * term + side */
-    double *group_edge[2][TERMS], *group_bound, *group_today, *group_left;
+    box *group_box[PLANES];
+    double *group_bound, *group_today, *group_left;
     uint64_t *group_today_stamp;
+    uint8_t *group_wide;              /* by plane, a bit: the group's box may be wider than those of its blocks */
     coefficients *group_at;           /* what the bounds of the group and its blocks are about */
 
     int64_t looks_left; /* how many more blocks whoever asks now may look at */
     int64_t questions, visits, lookups, touches, builds;
 } class_index;
+
+INLINE int plane_of(int term) { return term / PLANE; }
+INLINE int lane_of(int term) { return term % PLANE; }
+INLINE box *block_box(const class_index *c, int64_t b, int plane) { return plane == 0 ? &c->block[b].edge : &c->further[b]; }
+INLINE double edge_of(const box *x, int lane, int side) { return side ? x->high[lane] : x->low[lane]; }
 
 static int block_shift(int64_t capacity) { return capacity <= 16384 ? 6 : capacity <= 262144 ? 7 : 8; }
 
@@ -74,21 +114,19 @@ static void class_free(class_index *c) {
 }
 
 /* Room for a class over the table's capacity; 0, or -1 when there is no memory. */
-static int class_allocate(class_index *c, int64_t capacity) {
+static int class_allocate(class_index *c, int64_t capacity, int planes) {
     const int shift = block_shift(capacity);
     const int64_t groups = ((capacity >> shift) + GROUP - 1) / GROUP, blocks = groups * GROUP;
-    size_t at = 0, place[12 + 5 * TERMS];
+    size_t at = 0, place[16];
     int n = 0;
 #define RESERVE(count, size) (place[n++] = at, at += ((size_t)(count) * (size) + 63) / 64 * 64)
     RESERVE(blocks << (shift - 6), sizeof(uint64_t));
-    for (int k = 0; k < 3 * c->active; k++) RESERVE(blocks, sizeof(double));
+    RESERVE(blocks, sizeof(block));
+    RESERVE(planes > 1 ? blocks : 0, sizeof(box));
     RESERVE(blocks, sizeof(double));
-    RESERVE(blocks, sizeof(double));
-    RESERVE(blocks, sizeof(int32_t));
-    RESERVE(blocks, sizeof(uint8_t));
-    RESERVE(blocks, sizeof(int32_t));
-    RESERVE(blocks, sizeof(uint16_t));
-    for (int k = 0; k < 2 * c->active + 4; k++) RESERVE(groups, sizeof(double));
+    for (int p = 0; p < PLANES; p++) RESERVE(p < planes ? groups : 0, sizeof(box));
+    for (int k = 0; k < 4; k++) RESERVE(groups, sizeof(double));
+    RESERVE(groups, sizeof(uint8_t));
     RESERVE(groups, sizeof(coefficients));
 #undef RESERVE
     class_free(c);
@@ -98,27 +136,21 @@ static int class_allocate(class_index *c, int64_t capacity) {
     c->bytes = (int64_t)at;
     c->shift = shift;
     c->capacity = capacity;
+    c->planes = planes;
     c->groups = groups;
     c->blocks = blocks;
     n = 0;
 #define TAKE(pointer) (*(void **)&(pointer) = memory + place[n++])
     TAKE(c->passing);
-    for (int k = 0; k < c->active; k++) {
-        TAKE(c->edge[0][c->active_term[k]]);
-        TAKE(c->edge[1][c->active_term[k]]);
-        TAKE(c->next[c->active_term[k]]);
-    }
+    TAKE(c->block);
+    TAKE(c->further);
     TAKE(c->bound);
-    TAKE(c->second);
-    TAKE(c->leader);
-    TAKE(c->exact);
-    TAKE(c->count);
-    TAKE(c->loose);
-    for (int k = 0; k < c->active; k++) TAKE(c->group_edge[0][c->active_term[k]]), TAKE(c->group_edge[1][c->active_term[k]]);
+    for (int p = 0; p < PLANES; p++) TAKE(c->group_box[p]);
     TAKE(c->group_bound);
     TAKE(c->group_today);
     TAKE(c->group_left);
     TAKE(c->group_today_stamp);
+    TAKE(c->group_wide);
     TAKE(c->group_at);
 #undef TAKE
     return 0;
@@ -132,37 +164,31 @@ static void class_prepare(class_index *c) {
         if (c->rules.multiplier[term] != 0.0) c->active_term[c->active++] = term;
 }
 
-INLINE void widest(const double *restrict low, const double *restrict high, double *low_out, double *high_out) {
-    double l[LANES], h[LANES];
-    for (int k = 0; k < LANES; k++) l[k] = INFINITY, h[k] = -INFINITY;
-    for (int i = 0; i < GROUP; i += LANES)
-        for (int k = 0; k < LANES; k++) {
-            l[k] = low[i + k] < l[k] ? low[i + k] : l[k];
-            h[k] = high[i + k] > h[k] ? high[i + k] : h[k];
-        }
-    for (int k = 1; k < LANES; k++) {
-        l[0] = l[k] < l[0] ? l[k] : l[0];
-        h[0] = h[k] > h[0] ? h[k] : h[0];
+/* Make a group's box that of its blocks' boxes, which it is or holds at all times. */
+CLONES static void group_enclose(class_index *c, int64_t g, int plane) {
+    lanes low = lanes_of(INFINITY), high = lanes_of(-INFINITY);
+    for (int64_t b = g * GROUP; b < (g + 1) * GROUP; b++) {
+        const box *of = block_box(c, b, plane);
+        const lanes l = lanes_at(of->low), h = lanes_at(of->high);
+        low = pick(l < low, l, low);
+        high = pick(h > high, h, high);
     }
-    *low_out = l[0];
-    *high_out = h[0];
+    lanes_put(c->group_box[plane][g].low, low);
+    lanes_put(c->group_box[plane][g].high, high);
+    c->group_wide[g] &= (uint8_t)~(1 << plane);
 }
 
-/* A group's box is the box of its blocks' boxes, at all times. */
-CLONES static void group_box(class_index *c, int64_t g, int term) {
-    widest(c->edge[0][term] + g * GROUP, c->edge[1][term] + g * GROUP, &c->group_edge[0][term][g], &c->group_edge[1][term][g]);
+static void box_empty(box *x) {
+    for (int k = 0; k < PLANE; k++) x->low[k] = INFINITY, x->high[k] = -INFINITY;
 }
 
 static void block_empty(class_index *c, int64_t b) {
-    c->bound[b] = c->second[b] = -INFINITY;
-    c->leader[b] = -1;
-    c->exact[b] = 0;
-    c->loose[b] = 0;
-    for (int k = 0; k < c->active; k++) {
-        const int term = c->active_term[k];
-        c->edge[0][term][b] = INFINITY;
-        c->edge[1][term][b] = c->next[term][b] = -INFINITY;
-    }
+    block *at = &c->block[b];
+    memset(at, 0, sizeof *at);
+    for (int p = 0; p < c->planes; p++) box_empty(block_box(c, b, p));
+    for (int k = 0; k < PLANE; k++) at->next[k] = -INFINITY;
+    c->bound[b] = at->second = -INFINITY;
+    at->leader = -1;
 }
 
 /* Whether a term whose value all hosts share says something: with a minimum fixed at 0 every other value does. */
@@ -170,6 +196,16 @@ static inline int term_counts(int term, double value) { return term < FIXED_TERM
 
 /* Whether a term with a free minimum has the same value in all rows: then it need not be looked at. */
 static inline int same_everywhere(const fleet *t, int term) { return term >= FIXED_TERMS && t->unusual[term] == 0; }
+
+/* How many planes are looked at: all, when a term of the second has several values, or will have. */
+static int planes_wanted(const fleet *t, const class_index *c) {
+    int planes = c->active > 0;
+    for (int k = 0; k < c->active; k++) {
+        const int term = c->active_term[k];
+        if (plane_of(term) > 0 && (term == TERM_SERVERS || !same_everywhere(t, term))) planes = PLANES;
+    }
+    return planes;
+}
 
 /* 32 masks as bits. */
 INLINE uint32_t fold(const int32_t *restrict mask) {
@@ -192,52 +228,53 @@ CLONES static void class_survey(const fleet *t, class_index *c) {
             const int here = __builtin_popcountll(word);
             if (here == 0) continue;
             c->bound[b] = INFINITY;
-            c->count[b] += here;
+            c->block[b].count += here;
             c->total += here;
         }
         for (int r = 0; r < BLOCK; r += rows)
-            for (int k = 0; k < c->active; k++) {
-                const int term = c->active_term[k];
-                if (same_everywhere(t, term)) continue;
+            for (int term = 0; term < PLANE * c->planes; term++) {
                 const int64_t b = (a + r) >> c->shift;
-                widen_step(&c->step[term], mask + r, a + r, rows, &c->edge[0][term][b], &c->edge[1][term][b]);
-                c->next[term][b] = c->edge[1][term][b]; /* sound, and looked up when it matters */
+                box *of = block_box(c, b, plane_of(term));
+                widen_step(&c->step[term], mask + r, a + r, rows, &of->low[lane_of(term)], &of->high[lane_of(term)]);
+                if (term < PLANE) c->block[b].next[term] = of->high[term]; /* sound, and looked up when it matters */
             }
     }
 }
 
 /* Learn the whole table; 0, or -1 when there is no memory. */
 static int class_build(const fleet *t, class_index *c) {
-    if ((c->memory == NULL || c->capacity != t->capacity) && class_allocate(c, t->capacity) != 0) return -1;
+    const int planes = planes_wanted(t, c);
+    if ((c->memory == NULL || c->capacity != t->capacity || c->planes != planes) && class_allocate(c, t->capacity, planes) != 0)
+        return -1;
     memset(c->passing, 0, (size_t)(c->blocks << (c->shift - 6)) * sizeof(uint64_t));
-    memset(c->count, 0, (size_t)c->blocks * sizeof(int32_t));
     memset(c->group_today_stamp, 0, (size_t)c->groups * sizeof(uint64_t));
+    memset(c->group_at, 0, (size_t)c->groups * sizeof(coefficients));
     for (int64_t b = 0; b < c->blocks; b++) block_empty(c, b);
-    for (int k = 0; k < c->active; k++) c->step[c->active_term[k]] = column_step(t, c->active_term[k]);
+    for (int term = 0; term < TERMS; term++) c->step[term] = column_step(t, term);
     c->total = 0;
     class_survey(t, c);
+    for (int64_t g = 0; g < c->groups; g++) {
+        for (int p = 0; p < planes; p++) group_enclose(c, g, p);
+        c->group_bound[g] = -INFINITY;
+        for (int i = 0; i < GROUP; i++)
+            if (c->bound[g * GROUP + i] > c->group_bound[g]) c->group_bound[g] = c->bound[g * GROUP + i];
+    }
     c->terms = 0;
     for (int k = 0; k < c->active; k++) {
-        const int term = c->active_term[k];
+        const int term = c->active_term[k], p = plane_of(term);
         double low = INFINITY, high = -INFINITY;
         c->sure[0][term] = c->sure[1][term] = 0;
-        if (same_everywhere(t, term)) {
+        if (p >= planes) {
             c->constant[term] = c->total > 0 ? t->usual[term] : INFINITY;
             continue;
         }
         for (int64_t g = 0; g < c->groups; g++) {
-            group_box(c, g, term);
-            if (c->group_edge[0][term][g] < low) low = c->group_edge[0][term][g];
-            if (c->group_edge[1][term][g] > high) high = c->group_edge[1][term][g];
+            const box *of = &c->group_box[p][g];
+            low = of->low[lane_of(term)] < low ? of->low[lane_of(term)] : low;
+            high = of->high[lane_of(term)] > high ? of->high[lane_of(term)] : high;
         }
         c->constant[term] = low; /* infinity = nobody passes yet */
         if (low < high || (low == high && term_counts(term, low))) c->term[c->terms++] = term;
-    }
-    for (int64_t g = 0; g < c->groups; g++) {
-        memset(&c->group_at[g], 0, sizeof(coefficients));
-        c->group_bound[g] = -INFINITY;
-        for (int i = 0; i < GROUP; i++)
-            if (c->bound[g * GROUP + i] > c->group_bound[g]) c->group_bound[g] = c->bound[g * GROUP + i];
     }
     memset(&c->now, 0, sizeof c->now);
     c->built = 1;
@@ -245,110 +282,108 @@ static int class_build(const fleet *t, class_index *c) {
     return 0;
 }
 
-/* A term that was the same everywhere begins to vary: give every block its box. */
+/* A term that was the same everywhere begins to vary. Its boxes are known; else the class must learn the table anew. */
 static void class_revive(class_index *c, int term) {
-    const double value = c->constant[term];
-    for (int64_t b = 0; b < c->blocks; b++) {
-        c->edge[0][term][b] = c->count[b] ? value : INFINITY;
-        c->edge[1][term][b] = c->next[term][b] = c->count[b] ? value : -INFINITY;
+    if (plane_of(term) >= c->planes) {
+        c->built = 0;
+        return;
     }
     int at = c->terms++;
     for (; at > 0 && c->term[at - 1] > term; at--) c->term[at] = c->term[at - 1];
     c->term[at] = term;
-    for (int64_t g = 0; g < c->groups; g++) {
-        group_box(c, g, term);
-        c->group_today_stamp[g] = 0;
-    }
-}
-
-/* The edges of block b's box that a row attained before may be loose now. */
-static void touch_loosen(class_index *c, int64_t b, const double *before) {
-    uint16_t loose = c->loose[b];
-    for (int k = 0; k < c->terms; k++) {
-        const int term = c->term[k];
-        loose |= (uint16_t)((c->edge[0][term][b] == before[term]) << (2 * term));
-        if (c->edge[1][term][b] != before[term]) continue;
-        loose |= (uint16_t)(2u << (2 * term));
-        if (c->next[term][b] == before[term]) continue;
-        c->edge[1][term][b] = c->next[term][b];
-        if (c->group_edge[1][term][b / GROUP] == before[term]) group_box(c, b / GROUP, term);
-    }
-    c->loose[b] = loose;
+    memset(c->group_today_stamp, 0, (size_t)c->groups * sizeof(uint64_t));
 }
 
 static void touch_leaves(class_index *c, int64_t row, int64_t b) {
+    block *at = &c->block[b];
     c->total--;
-    if (c->leader[b] == row) {
-        c->bound[b] = c->second[b];
-        c->leader[b] = -1;
-        c->exact[b] = 0;
+    if (at->leader == row) {
+        c->bound[b] = at->second;
+        at->leader = -1;
+        at->exact = 0;
     }
-    if (--c->count[b] > 0) return;
+    if (--at->count > 0) return;
     block_empty(c, b);
-    for (int k = 0; k < c->terms; k++) group_box(c, b / GROUP, c->term[k]);
+    c->group_wide[b / GROUP] = (1 << PLANES) - 1;
 }
 
-/* Widen the box of block b by a row's values; an edge that the row attains is not loose. */
-static void touch_box(class_index *c, int64_t b, const double *value) {
+/* Bits of what has happened to a box: by edge, an edge that may be loose and one that is not; then for the whole box. */
+static const lane_mask LOW_BIT = {1, 4, 16, 64}, HIGH_BIT = {2, 8, 32, 128};
+enum { FAST = 8, GREW = 1 << 16, SHRANK = 1 << 17 };
+
+/* A row of block b has these values if it passes, and had those `before` if it did: keep the box a box.
+ * An edge that it left may be loose: the low one stays, the high one falls to the bound of the others. One that it attains is
+ * not. PERF: none of this can be predicted, so it is worked out without a branch. */
+INLINE void touch_box(class_index *c, int64_t b, int was, int passes, const double *before, const double *value) {
     const int64_t g = b / GROUP;
-    uint16_t loose = c->loose[b];
-    for (int k = 0; k < c->terms; k++) {
-        const int term = c->term[k];
-        const double x = value[term];
-        if (x <= c->edge[0][term][b]) {
-            c->edge[0][term][b] = x;
-            loose &= (uint16_t)~(1u << (2 * term));
-            if (x < c->group_edge[0][term][g]) c->group_edge[0][term][g] = x, c->group_today_stamp[g] = 0;
+    block *at = &c->block[b];
+    for (int p = 0; p < c->planes; p++) {
+        box *edge = block_box(c, b, p), *whole = &c->group_box[p][g];
+        const lanes low = lanes_at(edge->low), high = lanes_at(edge->high), old = lanes_at(before + p * PLANE);
+        const lanes next = p == 0 ? lanes_at(at->next) : high, x = lanes_at(value + p * PLANE);
+        const lanes x_low = pick(mask_of(passes), x, lanes_of(INFINITY)), x_high = pick(mask_of(passes), x, lanes_of(-INFINITY));
+        const lane_mask from_low = (old == low) & mask_of(was), from_high = (old == high) & mask_of(was);
+        const lanes fallen = pick(from_high, next, high);
+        const lane_mask to_low = x_low <= low, to_high = x_high >= fallen;
+        const lanes new_low = pick(to_low, x_low, low), new_high = pick(to_high, x_high, fallen);
+        lanes_put(edge->low, new_low);
+        lanes_put(edge->high, new_high);
+        if (p == 0) lanes_put(at->next, pick(to_high, fallen, pick(x_high > next, x_high, next)));
+        const lanes whole_low = lanes_at(whole->low), whole_high = lanes_at(whole->high);
+        const lane_mask grew = (new_low < whole_low) | (new_high > whole_high);
+        const lane_mask shrank = (high == whole_high) & (new_high < high);
+        const int64_t bits = any_lane((from_low & LOW_BIT) | (from_high & HIGH_BIT) | (to_low & (LOW_BIT << FAST)) |
+                                      (to_high & (HIGH_BIT << FAST)) | (grew & GREW) | (shrank & SHRANK));
+        at->loose[p] = (uint8_t)((at->loose[p] | bits) & ~(bits >> FAST));
+        if (bits & GREW) {
+            lanes_put(whole->low, pick(new_low < whole_low, new_low, whole_low));
+            lanes_put(whole->high, pick(new_high > whole_high, new_high, whole_high));
+            c->group_today_stamp[g] = 0;
         }
-        if (x >= c->edge[1][term][b]) {
-            c->next[term][b] = c->edge[1][term][b];
-            c->edge[1][term][b] = x;
-            loose &= (uint16_t)~(2u << (2 * term));
-            if (x > c->group_edge[1][term][g]) c->group_edge[1][term][g] = x, c->group_today_stamp[g] = 0;
-        } else if (x > c->next[term][b]) {
-            c->next[term][b] = x;
-        }
+        if (bits & SHRANK) c->group_wide[g] |= (uint8_t)(1 << p);
     }
-    c->loose[b] = loose;
+}
+
+/* A score by these coefficients, in the order of the sum. A term that says nothing adds 0, which changes no bit. */
+INLINE double score_of(const coefficients *at, int planes, const lanes *value) {
+    double score = 0.0;
+    for (int p = 0; p < planes; p++) {
+        const lanes low = lanes_at(at->low + p * PLANE), divisor = lanes_at(at->divisor + p * PLANE);
+        const lanes share = lanes_at(at->multiplier + p * PLANE) * ((value[p] - low) / divisor);
+        for (int k = 0; k < PLANE; k++) score += share[k];
+    }
+    return score;
 }
 
 /* A row of block b passes and has these values: keep the bound a bound, and the leader the leader. */
-static void touch_bound(class_index *c, int64_t b, int64_t row, const double *value) {
+INLINE void touch_bound(class_index *c, int64_t b, int64_t row, const double *value) {
     const int64_t g = b / GROUP;
-    const coefficients *at = &c->group_at[g];
+    block *at = &c->block[b];
     double score = INFINITY;
-    if (at->stamp != 0) {
-        score = 0.0;
-        for (int k = 0; k < c->terms; k++) {
-            const int term = c->term[k];
-            if (at->range[term] > 0.0) score += at->multiplier[term] * ((value[term] - at->low[term]) / at->range[term]);
-        }
+    if (c->group_at[g].stamp != 0) {
+        const lanes all[PLANES] = {lanes_at(value), lanes_at(value + PLANE)};
+        score = score_of(&c->group_at[g], c->planes, all);
     }
-    const int32_t leader = c->leader[b];
+    const int32_t leader = at->leader;
     if (leader == row) {
         /* As good as another bound may mean that a lower row is as good. */
-        c->exact[b] = score > c->second[b];
-        c->bound[b] = c->exact[b] ? score : c->second[b];
-        if (score < c->second[b]) c->leader[b] = -1;
+        at->exact = score > at->second;
+        c->bound[b] = at->exact ? score : at->second;
+        if (score < at->second) at->leader = -1;
     } else if (score > c->bound[b]) {
-        c->second[b] = c->bound[b];
+        at->second = c->bound[b];
         c->bound[b] = score;
-        c->exact[b] = score < INFINITY;
-        c->leader[b] = c->exact[b] ? (int32_t)row : -1;
+        at->exact = score < INFINITY;
+        at->leader = at->exact ? (int32_t)row : -1;
     } else if (leader >= 0) {
-        if (score == c->bound[b] && c->exact[b] && row < leader) c->leader[b] = (int32_t)row;
-        if (score > c->second[b]) c->second[b] = score;
+        if (score == c->bound[b] && at->exact && row < leader) at->leader = (int32_t)row;
+        if (score > at->second) at->second = score;
     }
     if (c->bound[b] > c->group_bound[g]) c->group_bound[g] = c->bound[b], c->group_today_stamp[g] = 0;
 }
 
-static inline void spread_weights(const weights *w, double *value) {
-    for (int k = 0; k < TERMS; k++) value[k] = (double)w->of[k];
-    value[TERM_CPU] = w->cpu;
-}
-
 /* A row passes with these values: terms that said nothing so far may begin to vary. */
-static void touch_constants(class_index *c, const double *value) {
+INLINE void touch_constants(class_index *c, const double *value) {
     for (int k = 0, next = 0; k < c->active; k++) {
         const int term = c->active_term[k];
         if (next < c->terms && c->term[next] == term) {
@@ -358,25 +393,22 @@ static void touch_constants(class_index *c, const double *value) {
                 c->constant[term] = value[term];
             } else {
                 class_revive(c, term);
-                next++;
+                next += c->built;
             }
         }
     }
 }
 
-/* Take a change in. */
-static void class_touch(class_index *c, const change_record *record) {
+/* Take a change in: of a row that the class knows as it was `before`. */
+INLINE void class_touch(class_index *c, const change_record *record, const weights *before) {
     const int64_t row = record->row, b = row >> c->shift;
     uint64_t *word = &c->passing[row >> 6];
     const uint64_t bit = (uint64_t)1 << (row & 63);
     const int was = (*word & bit) != 0, passes = record_passes(record, &c->rules);
-    double before[TERMS], value[TERMS];
     c->touches++;
     if (!was && !passes) return;
-    spread_weights(&record->before, before);
-    spread_weights(&record->now, value);
-    if (passes && c->terms < c->active) touch_constants(c, value); /* first, so that what was is told of these terms, too */
-    if (was) touch_loosen(c, b, before);
+    if (passes && c->terms < c->active) touch_constants(c, record->now.of);
+    touch_box(c, b, was, passes, before->of, record->now.of);
     if (!passes) {
         *word &= ~bit;
         touch_leaves(c, row, b);
@@ -384,27 +416,20 @@ static void class_touch(class_index *c, const change_record *record) {
     }
     if (!was) {
         *word |= bit;
-        c->count[b]++;
+        c->block[b].count++;
         c->total++;
     }
-    touch_box(c, b, value);
-    touch_bound(c, b, row, value);
+    touch_bound(c, b, row, record->now.of);
 }
 
-/* PERF: what a change touches lies in a dozen arrays; asked for some changes ahead, it is there in time. */
-static inline void class_prefetch(const class_index *c, int64_t row) {
+/* PERF: asked for some changes ahead, what a change touches is there in time. */
+INLINE void class_prefetch(const class_index *c, int64_t row) {
     const int64_t b = row >> c->shift;
     __builtin_prefetch(&c->passing[row >> 6], 1);
     __builtin_prefetch(&c->bound[b], 1);
-    __builtin_prefetch(&c->second[b], 1);
-    __builtin_prefetch(&c->leader[b], 1);
-    __builtin_prefetch(&c->loose[b], 1);
-    for (int k = 0; k < c->terms; k++) {
-        const int term = c->term[k];
-        __builtin_prefetch(&c->edge[0][term][b], 1);
-        __builtin_prefetch(&c->edge[1][term][b], 1);
-        __builtin_prefetch(&c->next[term][b], 1);
-    }
+    __builtin_prefetch(&c->block[b], 1);
+    __builtin_prefetch((const char *)&c->block[b] + 64, 1);
+    if (c->planes > 1) __builtin_prefetch(&c->further[b], 1);
 }
 
 /* Whether the log no longer tells all that a class does not know, or a pass over all hosts costs less than to hear it. */
@@ -413,21 +438,27 @@ static inline int class_is_lost(const fleet *t, const class_index *c) {
     return !c->built || c->capacity != t->capacity || behind > t->log_size || behind > 64 + t->rows / 8;
 }
 
-/* Take in what the log tells next, at most so much. The class is not lost. */
-static void class_follow(fleet *t, class_index *c, int64_t most) {
-    const int64_t end = t->head - c->cursor > most ? c->cursor + most : t->head;
-    for (; c->cursor < end; c->cursor++) {
-        if (c->cursor + AHEAD < end) class_prefetch(c, t->log[(c->cursor + AHEAD) & (t->log_size - 1)].row);
-        class_touch(c, &t->log[c->cursor & (t->log_size - 1)]);
+/* Take in what the log tells next, at most so much. Several changes of a row are one. The class is not lost. */
+CLONES static void class_follow(fleet *t, class_index *c, int64_t most) {
+    const int64_t begin = c->cursor, end = t->head - begin > most ? begin + most : t->head;
+    for (int64_t at = begin; at < end; at++) {
+        if (at + AHEAD < end) class_prefetch(c, log_at(t, at + AHEAD)->row);
+        const change_record *record = log_at(t, at);
+        if (record->later > 0 && at + record->later < end) continue;
+        class_touch(c, record, seen_before(t, at, begin));
     }
-    if (c->cursor > t->seen) t->seen = c->cursor;
+    c->cursor = end;
+    if (end > t->seen) t->seen = end;
 }
+
+/* The same for one change that is not in the log. */
+CLONES static void class_hear(class_index *c, const change_record *record) { class_touch(c, record, &record->before); }
 
 /* Make the class know what the log tells; 0, or -1 when there is no memory. */
 static int class_catch_up(fleet *t, class_index *c) {
     if (!class_is_lost(t, c)) {
         class_follow(t, c, t->log_size);
-        return 0;
+        if (c->built) return 0;
     }
     if (class_build(t, c) != 0) return -1;
     c->cursor = t->head;
@@ -460,10 +491,12 @@ CLONES static void block_edges(class_index *c, int64_t b, int term) {
     int i = 0;
     while (value[i] != high) i++;
     value[i] = -INFINITY;
-    c->edge[0][term][b] = low;
-    c->edge[1][term][b] = high;
-    c->next[term][b] = largest_of(value, rows);
-    c->loose[b] &= (uint16_t)~(3u << (2 * term));
+    box *of = block_box(c, b, plane_of(term));
+    const int lane = lane_of(term);
+    of->low[lane] = low;
+    of->high[lane] = high;
+    if (term < PLANE) c->block[b].next[lane] = largest_of(value, rows);
+    c->block[b].loose[plane_of(term)] &= (uint8_t)~(3u << (2 * lane));
     c->lookups++;
 }
 
@@ -473,31 +506,35 @@ static inline int may_look(class_index *c) { return c->looks_left > 0 && c->look
 /* The fleet's least (side 0) or largest (side 1) value of a term among the rows that pass: attained, not only a bound.
  * NAN if it takes more looks than are left. */
 static double class_extreme(class_index *c, int term, int side) {
-    const uint16_t bit = (uint16_t)(1u << (2 * term + side));
-    const double *edge = c->edge[side][term];
+    const int plane = plane_of(term), lane = lane_of(term);
+    const uint8_t bit = (uint8_t)(1u << (2 * lane + side));
+    const box *group = c->group_box[plane];
     for (;;) {
         double extreme = side ? -INFINITY : INFINITY;
         for (int64_t g = 0; g < c->groups; g++) {
-            const double x = c->group_edge[side][term][g];
+            const double x = edge_of(&group[g], lane, side);
             if (side ? x > extreme : x < extreme) extreme = x;
         }
         int64_t doubtful = -1;
         const int64_t sure = c->sure[side][term];
-        if (edge[sure] == extreme && !(c->loose[sure] & bit)) return extreme;
+        if (edge_of(block_box(c, sure, plane), lane, side) == extreme && !(c->block[sure].loose[plane] & bit)) return extreme;
         for (int64_t g = 0; g < c->groups; g++) {
-            if (c->group_edge[side][term][g] != extreme) continue;
+            if (edge_of(&group[g], lane, side) != extreme) continue;
+            if (c->group_wide[g] >> plane & 1) group_enclose(c, g, plane);
+            if (edge_of(&group[g], lane, side) != extreme) continue;
             for (int64_t b = g * GROUP; b < (g + 1) * GROUP; b++) {
-                if (edge[b] != extreme) continue;
-                if (!(c->loose[b] & bit)) {
+                if (edge_of(block_box(c, b, plane), lane, side) != extreme) continue;
+                if (!(c->block[b].loose[plane] & bit)) {
                     c->sure[side][term] = b;
                     return extreme;
                 }
                 if (doubtful < 0) doubtful = b;
             }
         }
+        if (doubtful < 0) continue; /* a group was wider than its blocks */
         if (!may_look(c)) return NAN;
         block_edges(c, doubtful, term);
-        group_box(c, doubtful / GROUP, term);
+        group_enclose(c, doubtful / GROUP, plane);
     }
 }
 
@@ -505,6 +542,7 @@ static double class_extreme(class_index *c, int term, int side) {
 static int class_settle(class_index *c) {
     coefficients next;
     memset(&next, 0, sizeof next);
+    for (int term = 0; term < TERMS; term++) next.divisor[term] = 1.0;
     c->live = 0;
     for (int k = 0; k < c->terms; k++) {
         const int term = c->term[k];
@@ -512,8 +550,7 @@ static int class_settle(class_index *c) {
         if (isnan(high) || isnan(low)) return 0;
         if (!(high > low)) continue;
         next.low[term] = low;
-        next.high[term] = high;
-        next.range[term] = high - low;
+        next.range[term] = next.divisor[term] = high - low;
         next.multiplier[term] = c->rules.multiplier[term];
         next.slope[term] = next.multiplier[term] / next.range[term];
         weigh_step *step = &c->live_step[c->live++];

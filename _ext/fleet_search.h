@@ -4,33 +4,36 @@
 
 #include "fleet_index.h"
 
-typedef struct { /* how one term's coefficients changed between the bounds' time and today */
-    const double *low, *high; /* the boxes */
-    double old_low, new_low, old_slope, new_slope, ratio;
-    int positive, moved;
-} term_move;
+typedef struct { /* how the coefficients of a plane's terms changed between the bounds' time and today */
+    lanes old_low, new_low, old_slope, new_slope, ratio;
+    lane_mask positive, moved;
+} plane_move;
 
 /* What must be known to carry the bounds of a group over to today. Returns the slack. */
-static double plan_moves(const class_index *c, int64_t g, term_move *moves) {
-    const coefficients *old = &c->group_at[g], *new = &c->now;
+INLINE double plan_moves(const class_index *c, int64_t g, plane_move *moves) {
+    const coefficients *was = &c->group_at[g], *now = &c->now;
     double size = 0.0;
-    for (int k = 0; k < c->terms; k++) {
-        const int term = c->term[k];
-        term_move *m = &moves[k];
+    for (int p = 0; p < c->planes; p++) {
+        const int first = p * PLANE;
+        plane_move *m = &moves[p];
+        const lanes old_low = lanes_at(was->low + first), old_range = lanes_at(was->range + first);
+        const lanes new_low = lanes_at(now->low + first), new_range = lanes_at(now->range + first);
         /* A term that said nothing had no minimum; take the other's, so that it counts as one that did not move. */
-        m->old_low = old->range[term] > 0.0 ? old->low[term] : new->low[term];
-        m->new_low = new->range[term] > 0.0 ? new->low[term] : old->low[term];
-        m->old_slope = old->slope[term];
-        m->new_slope = new->slope[term];
-        m->positive = c->rules.multiplier[term] >= 0.0;
-        m->moved = m->old_low != m->new_low || old->range[term] != new->range[term];
-        const double ratio = m->old_slope == 0.0 ? RATIO_MAX : m->new_slope / m->old_slope;
-        m->ratio = ratio < RATIO_MAX ? ratio : RATIO_MAX;
-        const double low = c->group_edge[0][term][g], high = c->group_edge[1][term][g];
-        if (!(low <= high)) continue; /* nobody */
-        const double reach_old = fmax(fabs(low - m->old_low), fabs(high - m->old_low));
-        const double reach_new = fmax(fabs(low - m->new_low), fabs(high - m->new_low));
-        size += fabs(m->old_slope) * reach_old + fabs(m->new_slope) * reach_new;
+        m->old_low = pick(old_range > 0.0, old_low, new_low);
+        m->new_low = pick(new_range > 0.0, new_low, old_low);
+        m->old_slope = lanes_at(was->slope + first);
+        m->new_slope = lanes_at(now->slope + first);
+        m->positive = lanes_at(c->rules.multiplier + first) >= 0.0;
+        m->moved = (m->old_low != m->new_low) | (old_range != new_range);
+        const lane_mask none = m->old_slope == 0.0;
+        const lanes ratio = m->new_slope / pick(none, lanes_of(1.0), m->old_slope);
+        m->ratio = pick(~none & (ratio < RATIO_MAX), ratio, lanes_of(RATIO_MAX));
+        const lanes low = lanes_at(c->group_box[p][g].low), high = lanes_at(c->group_box[p][g].high);
+        const lanes old_a = size_of(low - m->old_low), old_b = size_of(high - m->old_low);
+        const lanes new_a = size_of(low - m->new_low), new_b = size_of(high - m->new_low);
+        const lanes sizes = size_of(m->old_slope) * pick(old_a > old_b, old_a, old_b) +
+                            size_of(m->new_slope) * pick(new_a > new_b, new_a, new_b);
+        size += sum_of(pick(low <= high, sizes, lanes_of(0.0))); /* else nobody is there */
     }
     return SLACK * size;
 }
@@ -41,74 +44,62 @@ INLINE double carried(double bound, double old_corner, double new_corner, double
     return bound == -INFINITY ? bound : new_corner - ratio * gap + slack;
 }
 
-/* Carry n bounds, and those of the others, over to today's coefficients. Those that stay exact are marked in `kept`. */
-INLINE void carry(const term_move *moves, int terms, double slack, int n, double *restrict bound, double *restrict second,
-                  int64_t *restrict kept) {
-    double old_corner[GROUP], new_corner[GROUP], ratio[GROUP];
-    for (int i = 0; i < n; i++) old_corner[i] = 0.0, new_corner[i] = 0.0, ratio[i] = RATIO_MAX, kept[i] = 1;
-    for (int k = 0; k < terms; k++) {
-        const term_move m = moves[k];
-        const double *restrict low = m.low, *restrict high = m.high, *restrict corner = m.positive ? m.high : m.low;
-        for (int i = 0; i < n; i++) {
-            old_corner[i] += m.old_slope * (corner[i] - m.old_low);
-            new_corner[i] += m.new_slope * (corner[i] - m.new_low);
-            const double r = low[i] < high[i] ? m.ratio : RATIO_MAX;
-            ratio[i] = r < ratio[i] ? r : ratio[i];
-        }
-        if (m.moved)
-            for (int i = 0; i < n; i++)
-                kept[i] &= (low[i] == high[i]) & (low[i] == m.old_low) & (m.old_low == m.new_low);
+/* Carry the bound of a box, and that of the others, over to today's coefficients; whether they stay exact. */
+INLINE int carry(const class_index *c, const plane_move *moves, const box *const *of, double slack, double *bound, double *second) {
+    lanes old_corner = lanes_of(0.0), new_corner = lanes_of(0.0), ratio = lanes_of(RATIO_MAX);
+    lane_mask kept = mask_of(1);
+    for (int p = 0; p < c->planes; p++) {
+        const plane_move *m = &moves[p];
+        const lanes low = lanes_at(of[p]->low), high = lanes_at(of[p]->high), corner = pick(m->positive, high, low);
+        old_corner += m->old_slope * (corner - m->old_low);
+        new_corner += m->new_slope * (corner - m->new_low);
+        const lanes r = pick(low < high, m->ratio, lanes_of(RATIO_MAX));
+        ratio = pick(r < ratio, r, ratio);
+        kept &= ~m->moved | ((low == high) & (low == m->old_low) & (m->old_low == m->new_low));
     }
-    for (int i = 0; i < n; i++) {
-        const double b = carried(bound[i], old_corner[i], new_corner[i], ratio[i], slack);
-        const double o = carried(second[i], old_corner[i], new_corner[i], ratio[i], slack);
-        bound[i] = kept[i] ? bound[i] : b;
-        second[i] = kept[i] ? second[i] : o;
-    }
+    if (all_lanes(kept)) return 1;
+    double least = ratio[0];
+    for (int k = 1; k < PLANE; k++) least = ratio[k] < least ? ratio[k] : least;
+    *bound = carried(*bound, sum_of(old_corner), sum_of(new_corner), least, slack);
+    *second = carried(*second, sum_of(old_corner), sum_of(new_corner), least, slack);
+    return 0;
 }
 
 /* A group's bound under today's coefficients. */
-static double group_bound_today(class_index *c, int64_t g) {
+CLONES static double group_carry(class_index *c, int64_t g) {
+    plane_move moves[PLANES];
+    const box *const of[PLANES] = {&c->group_box[0][g], &c->group_box[1][g]};
+    double bound = c->group_bound[g], second = -INFINITY;
+    const double slack = plan_moves(c, g, moves);
+    (void)carry(c, moves, of, slack, &bound, &second);
+    c->group_today[g] = bound;
+    c->group_today_stamp[g] = c->now.stamp;
+    return bound;
+}
+
+INLINE double group_bound_today(class_index *c, int64_t g) {
     if (c->group_at[g].stamp == c->now.stamp || c->group_bound[g] == -INFINITY) return c->group_bound[g];
     if (c->group_today_stamp[g] == c->now.stamp) return c->group_today[g];
-    term_move moves[TERMS];
-    int64_t kept[1];
-    double bound[1] = {c->group_bound[g]}, second[1] = {-INFINITY};
-    const double slack = plan_moves(c, g, moves);
-    for (int k = 0; k < c->terms; k++) {
-        moves[k].low = c->group_edge[0][c->term[k]] + g;
-        moves[k].high = c->group_edge[1][c->term[k]] + g;
-    }
-    carry(moves, c->terms, slack, 1, bound, second, kept);
-    c->group_today[g] = bound[0];
-    c->group_today_stamp[g] = c->now.stamp;
-    return bound[0];
+    return group_carry(c, g);
 }
 
 CLONES static void carry_blocks(class_index *c, int64_t g) {
-    term_move moves[TERMS];
-    int64_t kept[GROUP];
+    plane_move moves[PLANES];
     const double slack = plan_moves(c, g, moves);
-    for (int k = 0; k < c->terms; k++) {
-        moves[k].low = c->edge[0][c->term[k]] + g * GROUP;
-        moves[k].high = c->edge[1][c->term[k]] + g * GROUP;
+    for (int64_t b = g * GROUP; b < (g + 1) * GROUP; b++) {
+        const box *const of[PLANES] = {&c->block[b].edge, &c->further[b]};
+        c->block[b].exact &= (uint8_t)carry(c, moves, of, slack, &c->bound[b], &c->block[b].second);
     }
-    carry(moves, c->terms, slack, GROUP, c->bound + g * GROUP, c->second + g * GROUP, kept);
-    for (int i = 0; i < GROUP; i++)
-        c->exact[g * GROUP + i] &= (uint8_t)kept[i];
     c->group_at[g] = c->now;
 }
 
 /* The score of the corner of a box, by the operations of a score in their order: no row in the box scores more. */
-static double corner_score(const class_index *c, double *const (*edge)[TERMS], int64_t at) {
-    double score = 0.0;
-    for (int k = 0; k < c->terms; k++) {
-        const int term = c->term[k];
-        if (!(c->now.range[term] > 0.0)) continue;
-        const double x = edge[c->now.multiplier[term] >= 0.0][term][at];
-        score += c->now.multiplier[term] * ((x - c->now.low[term]) / c->now.range[term]);
-    }
-    return score;
+CLONES static double corner_score(const class_index *c, const box *near, const box *further) {
+    const box *const of[PLANES] = {near, further};
+    lanes corner[PLANES];
+    for (int p = 0; p < c->planes; p++)
+        corner[p] = pick(lanes_at(c->now.multiplier + p * PLANE) >= 0.0, lanes_at(of[p]->high), lanes_at(of[p]->low));
+    return score_of(&c->now, c->planes, corner);
 }
 
 /* The scores of a block's rows, minus infinity where they do not pass. */
@@ -131,10 +122,10 @@ CLONES static void block_visit(class_index *c, int64_t b) {
     int i = 0;
     while (s[i] != best) i++;
     c->bound[b] = best;
-    c->leader[b] = (int32_t)((b << c->shift) + i);
-    c->exact[b] = 1;
+    c->block[b].leader = (int32_t)((b << c->shift) + i);
+    c->block[b].exact = 1;
     s[i] = -INFINITY;
-    c->second[b] = largest_of(s, rows);
+    c->block[b].second = largest_of(s, rows);
     c->visits++;
 }
 
@@ -142,7 +133,7 @@ CLONES static void block_visit(class_index *c, int64_t b) {
 CLONES static void block_rank(const class_index *c, int64_t b, ranking *top) {
     double s[BLOCK_ROWS_MAX];
     block_scores(c, b, s);
-    s[c->leader[b] - (b << c->shift)] = -INFINITY;
+    s[c->block[b].leader - (b << c->shift)] = -INFINITY;
     for (int i = 0; i < 1 << c->shift; i++)
         if (s[i] > -INFINITY && s[i] >= rank_floor(top)) rank_add(top, (b << c->shift) + i, s[i]);
 }
@@ -172,15 +163,16 @@ CLONES static int largest_of_group(const double *restrict s) {
 
 /* Learn what can be learnt of a block without looking at its rows: whether its leader still leads, else a tighter bound. */
 static void block_confirm(class_index *c, int64_t b) {
-    if (c->leader[b] >= 0) {
-        const double score = weigh_row(c->live_step, c->live, NULL, c->leader[b]);
-        c->exact[b] = score > c->second[b];
-        const double bound = c->exact[b] ? score : c->second[b];
-        if (c->exact[b] || bound < c->bound[b]) c->bound[b] = bound;
-        if (c->exact[b]) return;
-        if (score < c->second[b]) c->leader[b] = -1;
+    block *at = &c->block[b];
+    if (at->leader >= 0) {
+        const double score = weigh_row(c->live_step, c->live, NULL, at->leader);
+        at->exact = score > at->second;
+        const double bound = at->exact ? score : at->second;
+        if (at->exact || bound < c->bound[b]) c->bound[b] = bound;
+        if (at->exact) return;
+        if (score < at->second) at->leader = -1;
     }
-    const double corner = corner_score(c, c->edge, b);
+    const double corner = corner_score(c, &at->edge, &c->further[b]);
     if (corner < c->bound[b]) c->bound[b] = corner;
 }
 
@@ -194,15 +186,15 @@ static void group_search(class_index *c, int64_t g, ranking *top) {
         const int64_t b = g * GROUP + i, row = b << c->shift;
         if (beaten(top, left[i], row)) break;
         left[i] = -INFINITY;
-        if (!c->exact[b]) {
+        if (!c->block[b].exact) {
             block_confirm(c, b);
             if (beaten(top, c->bound[b], row)) continue;
-            if (!c->exact[b]) {
+            if (!c->block[b].exact) {
                 if (!may_look(c)) break;
                 block_visit(c, b);
             }
         }
-        rank_add(top, c->leader[b], c->bound[b]);
+        rank_add(top, c->block[b].leader, c->bound[b]);
     }
     c->group_bound[g] = c->bound[g * GROUP + largest_of_group(c->bound + g * GROUP)];
 }
@@ -214,7 +206,7 @@ static void class_leaders(class_index *c, ranking *top) {
         const int64_t g = largest_at(c->group_left, c->groups), row = (g * GROUP) << c->shift;
         if (beaten(top, c->group_left[g], row)) break;
         c->group_left[g] = -INFINITY;
-        if (beaten(top, corner_score(c, c->group_edge, g), row)) continue;
+        if (beaten(top, corner_score(c, &c->group_box[0][g], &c->group_box[1][g]), row)) continue;
         group_search(c, g, top);
         if (c->looks_left == 0) break;
     }
@@ -223,7 +215,7 @@ static void class_leaders(class_index *c, ranking *top) {
 /* The nth row that passes, from 0; there are more than n. */
 static int64_t class_nth(const class_index *c, int64_t n) {
     int64_t b = 0;
-    while (n >= c->count[b]) n -= c->count[b++];
+    while (n >= c->block[b].count) n -= c->block[b++].count;
     int64_t w = b << (c->shift - 6);
     while (n >= __builtin_popcountll(c->passing[w])) n -= __builtin_popcountll(c->passing[w++]);
     uint64_t word = c->passing[w];
@@ -248,7 +240,7 @@ static void class_best(class_index *c, ranking *top, host_rank *scratch) {
     memcpy(scratch, top->at, (size_t)leaders * sizeof(host_rank));
     for (int64_t k = 0; k < leaders; k++) { /* PERF: most of these blocks have nobody else that is good enough */
         const int64_t b = scratch[k].row >> c->shift;
-        if (!beaten(top, c->second[b], b << c->shift)) block_rank(c, b, top);
+        if (!beaten(top, c->block[b].second, b << c->shift)) block_rank(c, b, top);
     }
 }
 
@@ -257,7 +249,7 @@ static void class_tend(fleet *t, class_index *c, int64_t changes, int64_t looks)
     host_rank best;
     ranking top = {&best, 0, 1};
     class_follow(t, c, changes);
-    if (c->cursor < t->head || c->total < 2) return;
+    if (!c->built || c->cursor < t->head || c->total < 2) return;
     c->looks_left = looks;
     if (class_settle(c)) class_leaders(c, &top);
 }
@@ -272,7 +264,7 @@ static int class_take(fleet *t, class_index *c, const taken *d, ranking *top, ho
     const weights before = row_weights(t, row);
     if (fleet_take(t, row, d) != 0) return 0;
     const change_record record = row_record(t, row, &before);
-    class_touch(c, &record);
+    class_hear(c, &record);
     fleet_log(t, row, &before);
     return 1;
 }
@@ -300,7 +292,7 @@ static void class_hide(const fleet *t, class_index *c, const int64_t *rows, int6
         const weights same = row_weights(t, rows[k]);
         change_record record = row_record(t, rows[k], &same);
         if (hide) record.who |= flags_in_place(FLAG_HIDDEN);
-        class_touch(c, &record);
+        class_hear(c, &record);
     }
 }
 
