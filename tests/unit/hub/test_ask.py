@@ -27,7 +27,7 @@ class Heard:
         self.outcomes: list[Message | NovaFastError] = []
         self._server = server
 
-    def ask(self, call_id: bytes = b"", timeout_s: float = 5.0, also: Callable[[], None] = lambda: None) -> None:
+    def ask(self, call_id: bytes = b"", timeout_s: float = 60.0, also: Callable[[], None] = lambda: None) -> None:
         def ended(outcome: Message | NovaFastError) -> None:
             self.outcomes.append(outcome)
             also()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -22,6 +23,7 @@ from nova_fast.model.errors import (
     Unavailable,
 )
 from nova_fast.model.tasks import ConsoleOutput, Done, MetadataAnswer, MetadataRequest, ReadConsole, ServiceReport
+from tests.tries import least
 from tests.unit.hub.rig import TRANSPORTS, Rig, in_s, run, until
 
 REPORT = ServiceReport(name="api.0", binary="nova-api", host="h", zone="internal")
@@ -50,10 +52,10 @@ def test_calls_are_answered_in_both_directions(transport: str) -> None:
             peer.handle(ReadConsole, console)
             await rig.join(peer)
             call_id = os.urandom(16)
-            answer = await peer.call(REQUEST, timeout_s=5, call_id=call_id)
+            answer = await peer.call(REQUEST, timeout_s=60, call_id=call_id)
             assert answer == MetadataAnswer(status=200, content_type="text/plain", body=b"/a")
             assert seen == [("network@host1", call_id)]
-            assert await server.call("network@host1", CONSOLE, timeout_s=5) == ConsoleOutput(text="d")
+            assert await server.call("network@host1", CONSOLE, timeout_s=60) == ConsoleOutput(text="d")
             assert server.peers()["network@host1"].up
 
     run(test)
@@ -71,7 +73,7 @@ def test_a_large_message_arrives_whole(transport: str) -> None:
             peer = await rig.join(rig.new_peer("api.0"))
             body = os.urandom(8 << 20)
             request = MetadataRequest(network_id="n", address="a", method="PUT", path="/", body=body)
-            answer = await peer.call(request, timeout_s=10)
+            answer = await peer.call(request, timeout_s=60)
             assert isinstance(answer, MetadataAnswer)
             assert answer.body == body[::-1]
 
@@ -96,12 +98,12 @@ def test_errors_come_back_as_what_they_were() -> None:
             peer.handle(ReadConsole, conflict)
             await rig.join(peer)
             with pytest.raises(OverQuota) as caught:
-                await peer.call(REPORT, timeout_s=5)
+                await peer.call(REPORT, timeout_s=60)
             error = caught.value
             assert (error.message, error.code, error.field) == ("no more cores", "cores", "flavor")
             assert (error.hint, error.details) == ("ask", {"limit": "20"})
             with pytest.raises(Conflict, match="it is locked"):
-                await server.call("api.0", CONSOLE, timeout_s=5)
+                await server.call("api.0", CONSOLE, timeout_s=60)
 
     run(test)
 
@@ -121,13 +123,13 @@ def test_an_unexpected_exception_is_logged_once_and_tells_the_caller_nothing(
             peer = await rig.join(rig.new_peer("api.0"))
             call_id = os.urandom(16)
             with pytest.raises(InternalError) as caught:
-                await peer.call(REPORT, timeout_s=5, call_id=call_id)
+                await peer.call(REPORT, timeout_s=60, call_id=call_id)
             assert "secret" not in caught.value.message
             assert call_id.hex() in caught.value.message
             records = [r for r in caplog.records if r.levelno >= logging.ERROR]
             assert len(records) == 1 and call_id.hex() in records[0].getMessage()
             with pytest.raises(NotImplementedHere):
-                await peer.call(REQUEST, timeout_s=5)
+                await peer.call(REQUEST, timeout_s=60)
 
     run(test)
 
@@ -145,16 +147,19 @@ def test_a_call_without_an_answer_ends_at_its_deadline() -> None:
             server.handle(ServiceReport, stuck)
             await rig.start(server)
             peer = await rig.join(rig.new_peer("api.0"))
-            loop = asyncio.get_running_loop()
-            start_s = loop.time()
-            with pytest.raises(Unavailable) as caught:
-                await peer.call(REPORT, timeout_s=0.3)
-            assert caught.value.code == "deadline_passed"
-            assert 0.29 < loop.time() - start_s < 1
-            start_s = loop.time()
-            with pytest.raises(Unavailable):
-                await server.call("compute@nobody", CONSOLE, timeout_s=0.3)
-            assert 0.25 < loop.time() - start_s < 1
+
+            async def took_s(call: Callable[[], Awaitable[Message]]) -> float:
+                start_s = asyncio.get_running_loop().time()
+                with pytest.raises(Unavailable) as caught:
+                    await call()
+                assert caught.value.code == "deadline_passed"
+                return asyncio.get_running_loop().time() - start_s
+
+            for call in (
+                lambda: peer.call(REPORT, timeout_s=0.3),
+                lambda: server.call("compute@nobody", CONSOLE, timeout_s=0.3),
+            ):
+                assert 0.25 < await least(lambda call=call: took_s(call), 1) < 1
             with pytest.raises(Unavailable):
                 await peer.call(REPORT, timeout_s=-1)
 
@@ -169,9 +174,9 @@ def test_a_call_that_arrives_after_its_deadline_does_not_run() -> None:
             server.handle(ServiceReport, lambda p, m, i: ran.append(i) or Done())
             await rig.start(server)
             peer = await rig.join(rig.new_peer("api.0"))
-            peer._settings.clock_ahead_us = -3_000_000  # as if the hub's clock had just been set back
+            peer._settings.clock_ahead_us = -90_000_000  # as if the hub's clock had just been set back
             with pytest.raises(Unavailable, match="after its deadline"):
-                await peer.call(REPORT, timeout_s=2)
+                await peer.call(REPORT, timeout_s=60)
             assert ran == [] and server.counters.expired == 1
 
     run(test)
@@ -192,7 +197,7 @@ def test_clocks_that_disagree_do_not_shorten_a_call(monkeypatch: pytest.MonkeyPa
                 lambda **fields: real(**{**fields, "clock_us": fields["clock_us"] + 3_600_000_000}),
             )
             await rig.join(peer)
-            assert abs(peer._settings.clock_ahead_us - 3_600_000_000) < 500_000
+            assert abs(peer._settings.clock_ahead_us - 3_600_000_000) < 60_000_000
             frame_deadlines: list[float] = []
             original = server._handlers.dispatch
 
@@ -201,8 +206,8 @@ def test_clocks_that_disagree_do_not_shorten_a_call(monkeypatch: pytest.MonkeyPa
                 original(call)
 
             server._handlers.dispatch = spy  # type: ignore[method-assign]
-            await peer.call(REPORT, timeout_s=5)
-            assert abs(frame_deadlines[0] - asyncio.get_running_loop().time() - 3605) < 1
+            await peer.call(REPORT, timeout_s=60)
+            assert abs(frame_deadlines[0] - asyncio.get_running_loop().time() - 3660) < 60
 
     run(test)
 
@@ -224,15 +229,15 @@ def test_a_repeated_id_joins_the_running_call_and_then_gets_the_remembered_answe
             peer.handle(ReadConsole, console)
             await rig.join(peer)
             call_id = os.urandom(16)
-            frame = wire.pack(wire.CALL, call_id, in_s(5), _encoded(CONSOLE))
-            first = asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=5, call_id=call_id))
-            second = asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=5, call_id=call_id))
+            frame = wire.pack(wire.CALL, call_id, in_s(60), _encoded(CONSOLE))
+            first = asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=60, call_id=call_id))
+            second = asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=60, call_id=call_id))
             await until(lambda: len(ran) == 1)
             server._links["compute@h"].outbox.put(frame)  # a resend while it runs
             await until(lambda: peer.counters.repeated == 1)
             go.set()
             assert await first == await second == ConsoleOutput(text="run 1")
-            again = await server.call("compute@h", CONSOLE, timeout_s=5, call_id=call_id)
+            again = await server.call("compute@h", CONSOLE, timeout_s=60, call_id=call_id)
             assert again == ConsoleOutput(text="run 1")
             assert ran == [call_id]
 
@@ -249,7 +254,7 @@ def test_the_hub_runs_a_repeated_id_of_a_peer_once() -> None:
             peer = await rig.join(rig.new_peer("api.0"))
             call_id = os.urandom(16)
             for _ in range(3):
-                assert await peer.call(REPORT, timeout_s=5, call_id=call_id) == Done()
+                assert await peer.call(REPORT, timeout_s=60, call_id=call_id) == Done()
             assert ran == [call_id] and server.counters.repeated == 2
 
     run(test)
@@ -268,15 +273,15 @@ def test_remembered_answers_are_bounded() -> None:
             await rig.start(server)
             peer = await rig.join(rig.new_peer("api.0"))
             first = os.urandom(16)
-            await peer.call(REPORT, timeout_s=5, call_id=first)
+            await peer.call(REPORT, timeout_s=60, call_id=first)
             for _ in range(10):
-                await peer.call(REPORT, timeout_s=5)
+                await peer.call(REPORT, timeout_s=60)
             incoming = server._links["api.0"].incoming
             assert len(incoming._answers) == 10
-            await peer.call(REPORT, timeout_s=5, call_id=first)
+            await peer.call(REPORT, timeout_s=60, call_id=first)
             assert ran.count(first) == 2
             for _ in range(5):
-                await peer.call(REQUEST, timeout_s=5)
+                await peer.call(REQUEST, timeout_s=60)
             assert incoming._answers_bytes <= 5_000
             assert incoming._answers_bytes == sum(len(frame) for frame in incoming._answers.values())
             assert [call_id for _, call_id in incoming._answered] == list(incoming._answers)
@@ -294,7 +299,7 @@ def test_the_answer_of_what_may_simply_run_again_is_not_kept() -> None:
             peer = await rig.join(rig.new_peer("api.0"))
             again = os.urandom(16)
             for _ in range(2):
-                assert await peer.call(REPORT, timeout_s=5, call_id=again) == Done()
+                assert await peer.call(REPORT, timeout_s=60, call_id=again) == Done()
             assert ran == [again, again]
             assert len(server._links["api.0"].incoming._answers) == 0
 
@@ -322,12 +327,12 @@ def test_more_calls_than_credits_wait_and_more_than_the_queue_are_refused() -> N
 
             peer.handle(ReadConsole, console)
             await rig.join(peer)
-            calls = [asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=10)) for _ in range(10)]
+            calls = [asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=60)) for _ in range(10)]
             await until(lambda: running == 4)
             state = server.peers()["compute@h"]
             assert (state.calls_in_flight, state.calls_waiting) == (4, 6)
             with pytest.raises(Unavailable) as caught:
-                await server.call("compute@h", CONSOLE, timeout_s=10)
+                await server.call("compute@h", CONSOLE, timeout_s=60)
             assert caught.value.code == "queue_full"
             go.set()
             assert await asyncio.gather(*calls) == [ConsoleOutput(text="")] * 10
@@ -353,7 +358,7 @@ def test_a_cancelled_caller_gives_its_credit_back() -> None:
             await until(lambda: peer._outgoing.in_flight == 0)
             call = asyncio.create_task(peer.call(REQUEST, timeout_s=30))
             await until(lambda: peer._outgoing.in_flight == 1)
-            behind = asyncio.create_task(peer.call(REPORT, timeout_s=5))
+            behind = asyncio.create_task(peer.call(REPORT, timeout_s=60))
             await asyncio.sleep(0.05)
             assert not behind.done()
             call.cancel()
@@ -378,7 +383,7 @@ def test_calls_that_arrive_together_are_handed_over_together() -> None:
             server.handle_batch((ServiceReport,), take)
             await rig.start(server)
             peer = await rig.join(rig.new_peer("api.0"))
-            calls = [peer.call(REPORT, timeout_s=5) for _ in range(64)]
+            calls = [peer.call(REPORT, timeout_s=60) for _ in range(64)]
             answers = await asyncio.gather(*calls, return_exceptions=True)
             assert sum(sizes) == 64 and max(sizes) > 1
             assert answers.count(Done()) + sum(isinstance(a, Conflict) for a in answers) == 64
@@ -397,7 +402,7 @@ def test_a_batch_handler_that_breaks_answers_all_its_calls() -> None:
             server.handle_batch((ServiceReport,), take)
             await rig.start(server)
             peer = await rig.join(rig.new_peer("api.0"))
-            answers = await asyncio.gather(*(peer.call(REPORT, timeout_s=5) for _ in range(5)), return_exceptions=True)
+            answers = await asyncio.gather(*(peer.call(REPORT, timeout_s=60) for _ in range(5)), return_exceptions=True)
             assert [type(answer) for answer in answers] == [InternalError] * 5
 
     run(test)
@@ -414,10 +419,10 @@ def test_a_message_over_the_bound_is_refused_where_it_is_made() -> None:
             peer = await rig.join(rig.new_peer("api.0"))
             big = MetadataRequest(network_id="n", address="a", method="PUT", path="/", body=bytes(20_000))
             with pytest.raises(TooLarge) as caught:
-                await peer.call(big, timeout_s=5)
+                await peer.call(big, timeout_s=60)
             assert caught.value.code == "message_too_large"
             with pytest.raises(TooLarge) as caught:
-                await peer.call(REQUEST, timeout_s=5)
+                await peer.call(REQUEST, timeout_s=60)
             assert caught.value.code == "answer_too_large"
 
     run(test)
@@ -431,7 +436,7 @@ def test_a_call_made_before_the_hub_is_known_gets_its_full_time() -> None:
             peer = rig.new_peer("api.0")
             await peer.start()
             peer._settings.clock_ahead_us = -3_600_000_000  # what it knew of an earlier hub, which ran an hour less
-            call = asyncio.create_task(peer.call(REPORT, timeout_s=5))
+            call = asyncio.create_task(peer.call(REPORT, timeout_s=60))
             await asyncio.sleep(0.05)
             await rig.start(server)
             assert await call == Done()
@@ -452,7 +457,7 @@ def test_a_handler_that_is_cancelled_answers_that_it_was() -> None:
             await rig.start(server)
             peer = await rig.join(rig.new_peer("api.0"))
             with pytest.raises(Unavailable) as caught:
-                await peer.call(REPORT, timeout_s=5)
+                await peer.call(REPORT, timeout_s=60)
             assert caught.value.code == "cancelled"
 
     run(test)
@@ -474,7 +479,7 @@ def test_a_callback_that_raises_does_not_stop_the_hub() -> None:
             await rig.join(first)
             await first.close()
             second = await rig.join(rig.new_peer("api.0"))
-            assert await second.call(REPORT, timeout_s=5) == Done()
+            assert await second.call(REPORT, timeout_s=60) == Done()
 
     run(test)
 

@@ -15,7 +15,7 @@ from nova_fast.hub.contracts import ENCODER
 from nova_fast.hub.incoming import Incoming
 from nova_fast.hub.limits import Limits
 from nova_fast.model.tasks import Done, MetadataAnswer, MetadataRequest, ServiceReport
-from tests.unit.hub.rig import TRANSPORTS, Rig, entered, flood, run, taken, until
+from tests.unit.hub.rig import TRANSPORTS, Rig, entered, flood, insist, run, taken, until
 
 REPORT = ServiceReport(name="api.1", binary="b", host="h", zone="z")
 LIMITS = Limits(hello_retry_s=0.05, reopen_after_s=0.5, barred_s=0.3)
@@ -100,7 +100,7 @@ def test_calls_made_together_are_sent_together_and_all_answered(
             monkeypatch.setattr(wire, "split", counted)
             bodies = [b"%d" % number * (1 + 4000 * (number % 5 == 0)) for number in range(200)]
             asked = [
-                peer.call(MetadataRequest(network_id="n", address="a", method="GET", path="/", body=body), timeout_s=5)
+                peer.call(MetadataRequest(network_id="n", address="a", method="GET", path="/", body=body), timeout_s=60)
                 for body in bodies
             ]
             answers = await asyncio.gather(*asked)
@@ -151,9 +151,8 @@ def test_who_floods_with_joined_frames_is_cut(kind: str) -> None:
             await rig.start(server)
             other = await rig.join(rig.new_peer("api.0"))
             socket = await entered(rig, server, joined=False)
-            flood(socket, frames)
-            await until(lambda: server.counters.cut >= 1)
+            await insist(lambda: flood(socket, frames), lambda: server.counters.cut >= 1)
             socket.close(0)
-            assert await other.call(REPORT, timeout_s=5) == Done()
+            assert await other.call(REPORT, timeout_s=60) == Done()
 
     run(test)

@@ -26,7 +26,8 @@ from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastErro
 from nova_fast.model.events import HostRemoved
 from nova_fast.model.identity import Caller
 from nova_fast.model.tasks import ConsoleOutput, Done, MetadataAnswer, MetadataRequest, ReadConsole, ServiceReport
-from tests.unit.hub.rig import CONFIG, TRANSPORTS, MemoryEvents, Rig, in_s, run, taken, until
+from tests.tries import least
+from tests.unit.hub.rig import CONFIG, TRANSPORTS, MemoryEvents, Rig, in_s, insist, run, taken, until
 
 REPORT = ServiceReport(name="api.0", binary="nova-api", host="h", zone="internal")
 CONSOLE = ReadConsole(server_id="s", domain_name="d")
@@ -49,7 +50,7 @@ def test_a_call_survives_the_death_of_the_hub_with_its_id(transport: str) -> Non
             peer = await rig.join(rig.new_peer("api.0"))
             welcomes: list[bool] = []
             peer.on_connected = welcomes.append
-            call = asyncio.create_task(peer.call(REPORT, timeout_s=10))
+            call = asyncio.create_task(peer.call(REPORT, timeout_s=60))
             await until(lambda: len(seen) == 1)
             await first.close()
             second = rig.new_server()
@@ -73,7 +74,7 @@ def test_a_call_to_a_peer_survives_the_restart_of_the_peer(transport: str) -> No
             server.on_peer_down = downs.append
             await rig.start(server)
             keys = rig.peer_keys("compute@h")
-            early = asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=10))
+            early = asyncio.create_task(server.call("compute@h", CONSOLE, timeout_s=60))
             old = rig.new_peer("compute@h", keys)
             started = asyncio.Event()
 
@@ -111,7 +112,7 @@ def test_a_peer_whose_connection_breaks_comes_back_as_the_same_session() -> None
             peer._socket.connect(rig.address)
             await until(lambda: len(ups) == 2)
             assert ups == [("api.0", True), ("api.0", False)]
-            assert await peer.call(REPORT, timeout_s=5) == Done()
+            assert await peer.call(REPORT, timeout_s=60) == Done()
 
     run(test)
 
@@ -120,25 +121,28 @@ def test_a_silent_peer_is_down_and_up_again_when_it_is_heard() -> None:
     async def test() -> None:
         async with Rig() as rig:
             server = rig.new_server()
-            downs: list[str] = []
-            ups: list[tuple[str, bool]] = []
-            server.on_peer_down = downs.append
-            server.on_peer_up = lambda name, new: ups.append((name, new))
+            loop = asyncio.get_running_loop()
+            downs: list[tuple[str, float]] = []
+            ups: list[tuple[str, bool, float]] = []
+            server.on_peer_down = lambda name: downs.append((name, loop.time()))
+            server.on_peer_up = lambda name, new: ups.append((name, new, loop.time()))
             await rig.start(server)
             _, socket = rig.raw()
             hello = _hello("scheduler", b"s" * 16)
-            socket.send(hello)
-            await until(lambda: len(ups) == 1)
-            start_s = asyncio.get_running_loop().time()
-            await until(lambda: downs == ["scheduler"])
-            silent_s = asyncio.get_running_loop().time() - start_s
-            assert CONFIG.down_after_s * 0.8 < silent_s < CONFIG.down_after_s + 1
-            assert not server.peers()["scheduler"].up
-            socket.send(wire.pack(wire.PING))
-            await until(lambda: wire.WHO in _kinds(socket))
-            socket.send(hello)
-            await until(lambda: len(ups) == 2)
-            assert ups[1] == ("scheduler", False)
+
+            async def silent_s() -> float:
+                """For how long it is taken for alive; a loop that stalls has not listened, and begins anew."""
+                times = len(ups) + 1
+                await insist(lambda: socket.send(hello), lambda: len(ups) == times)
+                await until(lambda: len(downs) == times)
+                assert not server.peers()["scheduler"].up
+                await insist(lambda: socket.send(wire.pack(wire.PING)), lambda: wire.WHO in _kinds(socket))
+                return downs[-1][1] - ups[-1][2]
+
+            assert CONFIG.down_after_s * 0.9 < await least(silent_s, CONFIG.down_after_s + 1) < CONFIG.down_after_s + 1
+            await insist(lambda: socket.send(hello), lambda: len(ups) > len(downs))
+            assert [up[:2] for up in ups] == [("scheduler", True), *[("scheduler", False)] * len(downs)]
+            assert {name for name, _ in downs} == {"scheduler"}
 
     run(test)
 
@@ -159,8 +163,9 @@ def test_heartbeats_keep_an_idle_peer_up_and_carry_its_report() -> None:
             await rig.join(peer)
             await rig.join(rig.new_peer("scheduler"))
             await asyncio.sleep(CONFIG.down_after_s * 2)
+            await until(lambda: len(reports) > 5)
             assert downs == [] and lost == []
-            assert len(reports) > 5 and set(reports) == {"api.0"}
+            assert set(reports) == {"api.0"}
 
     run(test)
 
@@ -175,7 +180,7 @@ def test_a_peer_notices_a_hub_that_is_silent() -> None:
             assert server._fd is not None and server._tick_timer is not None
             server._tick_timer.cancel()
             asyncio.get_running_loop().remove_reader(server._fd._fd)  # as if its loop hung
-            await asyncio.wait_for(lost.wait(), CONFIG.down_after_s * 3)
+            await asyncio.wait_for(lost.wait(), 60)
             assert not peer.is_connected
 
     run(test)
@@ -194,9 +199,9 @@ def test_the_newer_process_of_a_name_wins_and_the_older_is_told() -> None:
             new.handle(ReadConsole, lambda m, i: ConsoleOutput(text="new"))
             await rig.join(new)
             await until(lambda: told == [None])
-            assert await server.call("compute@h", CONSOLE, timeout_s=5) == ConsoleOutput(text="new")
+            assert await server.call("compute@h", CONSOLE, timeout_s=60) == ConsoleOutput(text="new")
             with pytest.raises(Unavailable, match="newer process"):
-                await old.call(REPORT, timeout_s=5)
+                await old.call(REPORT, timeout_s=60)
             with pytest.raises(Conflict):
                 await old.connected(1)
             await asyncio.sleep(0.3)
@@ -223,12 +228,16 @@ def test_a_peer_that_does_not_read_delays_nobody() -> None:
             link = server._links["compute@stuck"]
             await until(lambda: link.outbox.stuck and server.counters.dropped > 0)
             loop = asyncio.get_running_loop()
-            slowest_s = 0.0
-            for _ in range(200):
-                start_s = loop.time()
-                await server.call("compute@quick", CONSOLE, timeout_s=5)
-                slowest_s = max(slowest_s, loop.time() - start_s)
-            assert slowest_s < 0.5
+
+            async def slowest_s() -> float:
+                slowest = 0.0
+                for _ in range(100):
+                    start_s = loop.time()
+                    await server.call("compute@quick", CONSOLE, timeout_s=60)
+                    slowest = max(slowest, loop.time() - start_s)
+                return slowest
+
+            assert await least(slowest_s, 0.5) < 0.5
             assert len(link.outbox._frames) <= 50
             results = await asyncio.gather(*calls, return_exceptions=True)
             assert {type(result) for result in results} == {Unavailable}
@@ -245,7 +254,7 @@ def test_frames_that_are_not_ours_are_counted_and_dropped() -> None:
             peer = await rig.join(rig.new_peer("api.0"))
             _, socket = rig.raw()
             rng = random.Random(4)
-            good = wire.pack(wire.CALL, b"i" * 16, in_s(5), ENCODER.encode(REPORT))
+            good = wire.pack(wire.CALL, b"i" * 16, in_s(60), ENCODER.encode(REPORT))
             junk = [b"x", b"\x01", good[:25], b"\x02" + good[1:], b"\x01\xff" + good[2:], rng.randbytes(500)]
 
             def flood(send: zmq.Socket[bytes]) -> None:
@@ -253,7 +262,7 @@ def test_frames_that_are_not_ours_are_counted_and_dropped() -> None:
                     send.send(frame)
                 send.send_multipart([good, b"second", b"third"])
                 for kind in sorted(wire.KINDS - {wire.BYE, wire.REPLY}):
-                    send.send(wire.pack(kind, os.urandom(16), in_s(5), rng.randbytes(40)))
+                    send.send(wire.pack(kind, os.urandom(16), in_s(60), rng.randbytes(40)))
 
             flood(socket)
             await until(lambda: server.counters.malformed >= len(junk) + 2)
@@ -262,9 +271,9 @@ def test_frames_that_are_not_ours_are_counted_and_dropped() -> None:
             await until(lambda: "scheduler" in server.peers())
             flood(socket)
             await until(lambda: server.counters.malformed >= before + len(junk) + 2)
-            assert await peer.call(REPORT, timeout_s=5) == Done()
+            assert await peer.call(REPORT, timeout_s=60) == Done()
             # The flood's own link still works, too.
-            socket.send(wire.pack(wire.CALL, b"j" * 16, in_s(5), ENCODER.encode(REPORT)))
+            socket.send(wire.pack(wire.CALL, b"j" * 16, in_s(60), ENCODER.encode(REPORT)))
             answers: list[bytes] = []
             await until(lambda: any(f[1] == wire.REPLY and f[2:18] == b"j" * 16 for f in taken(socket, answers)))
 
@@ -279,7 +288,7 @@ def test_a_name_that_the_key_may_not_use_is_refused() -> None:
             thief = rig.new_peer("compute@host2", keys)
             await thief.start()
             with pytest.raises(Forbidden) as caught:
-                await thief.connected(5)
+                await thief.connected(60)
             assert caught.value.code == "name_not_allowed"
             assert "compute@host2" not in server.peers() and server.counters.refused > 0
             for name in ("compute@host1", "network@host1", "api.7"):
@@ -299,9 +308,10 @@ def test_an_unknown_key_does_not_connect_until_it_is_let_in() -> None:
             await stranger.start()
             with pytest.raises(Unavailable):
                 await stranger.connected(1)
-            assert server.peers() == {} and server.counters.refused > 0
+            await until(lambda: server.counters.refused > 0)
+            assert server.peers() == {}
             rig.allowed.allow(public, ["compute@h"])
-            await stranger.connected(5)
+            await stranger.connected(60)
 
     run(test)
 
@@ -374,7 +384,7 @@ def test_closing_fails_what_is_pending_on_both_sides() -> None:
             with pytest.raises(Unavailable, match="closing"):
                 await to_nobody
             with pytest.raises(Unavailable):
-                await server.call("api.0", CONSOLE, timeout_s=5)
+                await server.call("api.0", CONSOLE, timeout_s=60)
             call = asyncio.create_task(peer.call(REPORT, timeout_s=30))
             await asyncio.sleep(0.05)
             await peer.close()
@@ -440,14 +450,14 @@ def test_a_node_may_report_but_neither_command_nor_read_events() -> None:
             server.handle(RemoveHost, lambda p, m, i: ran.append(p) or Done())
             await rig.start(server)
             node = await rig.join(rig.new_peer("compute@h"))
-            assert await node.call(REPORT, timeout_s=5) == Done()
+            assert await node.call(REPORT, timeout_s=60) == Done()
             command = RemoveHost(caller=Caller(user_id="u", project_id="p", roles=("admin",)), host="h")
             with pytest.raises(BadRequest):
-                await node.call(command, timeout_s=5)
+                await node.call(command, timeout_s=60)
             seen: list[int] = []
             node.subscribe(0, lambda generation, event: seen.append(generation), lambda: None)
             api = await rig.join(rig.new_peer("api.0"))
-            assert await api.call(command, timeout_s=5) == Done()
+            assert await api.call(command, timeout_s=60) == Done()
             api_seen: list[int] = []
             api.subscribe(0, lambda generation, event: api_seen.append(generation), lambda: None)
             await until(lambda: api_seen == [1])
@@ -482,11 +492,12 @@ def test_a_killed_hub_process_is_found_again() -> None:
             try:
                 peer = rig.new_peer("network@h")
                 await peer.start()
-                await peer.connected(10)
+                await peer.connected(60)
                 request = MetadataRequest(network_id="n", address="a", method="GET", path="/")
-                calls = [asyncio.create_task(peer.call(request, timeout_s=15)) for _ in range(20)]
+                calls = [asyncio.create_task(peer.call(request, timeout_s=60)) for _ in range(20)]
                 await asyncio.sleep(0.2)
                 first.kill()
+                first.join()
                 second.start()
                 answers = await asyncio.gather(*calls)
                 assert [answer.body for answer in answers if isinstance(answer, MetadataAnswer)] == [b"again"] * 20
