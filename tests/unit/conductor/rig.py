@@ -123,7 +123,7 @@ class Rig:
     def server(self, server_id: str) -> Server | None:
         return self.cloud.find(server_id)
 
-    async def until(self, true: Callable[[], bool], timeout_s: float = 10.0) -> float:
+    async def until(self, true: Callable[[], bool], timeout_s: float = 60.0) -> float:
         """Wait until something holds; how long it took."""
         started = time.monotonic()
         while not true():
@@ -132,7 +132,7 @@ class Rig:
         self.cloud.store.read(assert_nothing_leaks)
         return time.monotonic() - started
 
-    async def state(self, server_id: str, state: VmState, timeout_s: float = 10.0) -> float:
+    async def state(self, server_id: str, state: VmState, timeout_s: float = 60.0) -> float:
         def there() -> bool:
             server = self.server(server_id)
             return server is not None and server.vm_state is state and server.task_state is None

@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import threading
-import time
+from types import SimpleNamespace
 
 import pytest
 
 from nova_fast.conductor import batches as batches_module
-from nova_fast.conductor.batches import ThreadedBatches
+from nova_fast.conductor.batches import GATHER_S, ThreadedBatches
 
 
 @pytest.mark.parametrize("crowd", [True, False])
 def test_behind_a_crowd_the_next_batch_gathers(crowd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches_module, "GATHER_S", 0.3)
-    served: list[tuple[float, list[int]]] = []
-    first = threading.Event()
+    """Its clock is the test's: the moment it waits for ends when the test says so."""
+    waited: list[float] = []
+    waits, go_on, taken = threading.Event(), threading.Event(), threading.Semaphore(0)
+
+    def moment(seconds: float) -> None:
+        waited.append(seconds)
+        waits.set()
+        assert go_on.wait(60)
+
+    served: list[list[int]] = []
 
     def serve(batch: list[int]) -> bool:
-        served.append((time.monotonic(), batch))
-        first.set()
+        served.append(batch)
+        taken.release()
         return crowd
 
+    monkeypatch.setattr(batches_module, "time", SimpleNamespace(sleep=moment))
     batches: ThreadedBatches[int] = ThreadedBatches(serve, 512)
     batches.start()
     batches.put(0)
-    assert first.wait(5)
-    time.sleep(0.05)  # it has gone back to its queue, or waits
+    assert taken.acquire(timeout=60)
+    if crowd:
+        assert waits.wait(60)
     batches.put(1)
-    time.sleep(0.05)
+    assert crowd or taken.acquire(timeout=60)
     batches.put(2)
+    go_on.set()
     batches.stop()
-    assert [batch for _, batch in served] == ([[0], [1, 2]] if crowd else [[0], [1], [2]])
+    assert served == ([[0], [1, 2]] if crowd else [[0], [1], [2]])
+    assert set(waited) == ({GATHER_S} if crowd else set())

@@ -56,10 +56,9 @@ def play(cloud: Cloud, story: Callable[[Reports], Awaitable[None]], up: tuple[st
         writer.start()
         try:
             await story(Reports(cloud.store.store, writer, engine, hub))
-            for _ in range(200):
-                await asyncio.sleep(0.005)
-                if not asyncio.all_tasks() - {asyncio.current_task()}:
-                    break
+            async with asyncio.timeout(60):
+                while asyncio.all_tasks() - {asyncio.current_task()}:  # noqa: ASYNC110 - whoever runs beside tells nobody
+                    await asyncio.sleep(0.005)
         finally:
             await asyncio.to_thread(writer.stop)
             await asyncio.sleep(0)
@@ -133,7 +132,9 @@ def test_a_heartbeat_of_a_host_or_service_that_is_down_shows_that_it_is_up(cloud
         await hear(reports, NETWORK_REPORT)
         for peer in ("compute@h1", "network@h1"):
             reports.peer_up_or_down(peer, up=False)
-        await asyncio.sleep(0.05)
+        async with asyncio.timeout(60):
+            while reports._running:  # noqa: ASYNC110 - it is recorded beside, and nobody is told
+                await asyncio.sleep(0.005)
         assert not up(cloud, "h1")
         await hear(reports, HOST_REPORT)
         await hear(reports, NETWORK_REPORT)
