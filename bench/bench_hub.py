@@ -33,10 +33,10 @@ import uvloop
 import zmq
 
 from bench.arrivals import EVEN, Pacer, offsets
-from bench.cloud import free_ports
 from bench.histogram import Latencies
 from bench.machine import cpu_s
 from bench.open_loop import CPU_SHARE_MAX, LAG_P99_S_MAX
+from bench.ports import free_ports
 from bench.results import Refused, not_measured, report
 from bench.targets import promised
 from nova_fast.config import HubConfig

@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import json
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ import msgspec
 
 from bench import machine
 from bench.machine import ROOT
+from bench.ports import free_ports
 from nova_fast.model.states import VmState
 from nova_fast.state import schema as tables
 from nova_fast.state.store import Store
@@ -215,15 +215,6 @@ class Books:
     def server_ids(self, limit: int) -> list[str]:
         with self._store.snapshot() as snapshot:
             return [server.id for server in snapshot.scan(tables.SERVERS, limit=limit)]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nobody listens on."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
 
 
 @contextlib.contextmanager

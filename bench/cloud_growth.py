@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from bench import crowd as crowds
-from bench.cloud import Cloud, Options, free_ports, prepared_cloud
+from bench.cloud import Cloud, Options, prepared_cloud
 from bench.crowd import Crowd
 from bench.machine import ROOT, cpu_s, pss_mib
 from bench.plot import Panel, write_panels
+from bench.ports import free_ports
 from bench.results import Refused, not_measured, report
 from bench.targets import TARGETS, promised
 

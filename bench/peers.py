@@ -10,8 +10,8 @@ import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.cloud import free_ports
 from bench.machine import ROOT
+from bench.ports import free_ports
 
 #: A module and its options.
 FALCON, FALCON_ON_UVICORN = ("bench.bare_falcon",), ("bench.bare_falcon", "uvicorn")

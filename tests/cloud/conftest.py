@@ -11,7 +11,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from bench.ports import free_ports
 from nova_fast.cli import libvirt_host
 from nova_fast.config import load
 
@@ -53,15 +53,6 @@ def run(*arguments: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_
     if check and done.returncode != 0:
         pytest.fail(f"{' '.join(arguments)} ended with {done.returncode}:\n{done.stdout}\n{done.stderr}")
     return done.stdout
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens now."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
 
 
 class Cloud:

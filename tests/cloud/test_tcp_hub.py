@@ -7,7 +7,9 @@ import stat
 
 import pytest
 
-from .conftest import free_ports, new_cloud
+from bench.ports import free_ports
+
+from .conftest import new_cloud
 
 pytestmark = pytest.mark.slow
 

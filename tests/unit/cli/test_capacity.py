@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.ports import free_ports
 from nova_fast.cli import capacity, main
 from nova_fast.config import Config, load
 from nova_fast.hub.local import local_server_keys
@@ -69,7 +70,7 @@ def test_the_command_asks_the_hub_under_a_name_of_its_own(
     conductor = Conductor(config)
     conductor.start()
     try:
-        assert conductor.up.wait(10)
+        assert conductor.up.wait(60)
         asked = ["capacity", "--flavor", "small", "--zone", "east", "--group-policy", "anti-affinity"]
         asked += ["--max-server-per-host", "2", "--image", "disk", "--config", file]
         assert main.main(asked) == 0
@@ -89,11 +90,7 @@ def test_the_command_asks_the_hub_under_a_name_of_its_own(
 
 @pytest.fixture
 def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return free_ports(1)[0]
 
 
 def test_without_a_cloud_it_says_so(

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from bench.ports import free_ports
 from nova_fast.cli import libvirt_host, lifecycle, processes, status, supervisor
 from nova_fast.cli import main as cli
 from nova_fast.cli.lifecycle import Cloud
@@ -44,14 +45,6 @@ def listening(answer: bytes = b"") -> Iterator[int]:
         finally:
             server.shutdown(socket.SHUT_RDWR)
             thread.join(5)
-
-
-def free_ports(count: int) -> list[int]:
-    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports: list[int] = [server.getsockname()[1] for server in servers]
-    for server in servers:
-        server.close()
-    return ports
 
 
 def config_with_ports(folder: Path, ports: list[int]) -> Config:
