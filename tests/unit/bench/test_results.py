@@ -137,7 +137,7 @@ def test_peers_send_the_json_they_were_given(peer: tuple[str, ...]) -> None:
     """Whoever sent less, or an error, would look fast."""
     body = b'{"server":{"id":"a","name":"b"}}'
     with running(peer, body) as server:
-        found = closed_loop.run(server.port, 2, 0.2, [request_bytes("GET", "/v2.1/servers/a", {"X-Auth-Token": "t"})])
+        found = closed_loop.run(server.port, 2, 1.0, [request_bytes("GET", "/v2.1/servers/a", {"X-Auth-Token": "t"})])
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
         connection.request("GET", "/v2.1/servers/a")
         assert json.loads(connection.getresponse().read()) == json.loads(body)

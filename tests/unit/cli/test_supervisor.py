@@ -18,7 +18,7 @@ from nova_fast.cli import processes, programs, supervisor
 from nova_fast.cli.programs import Program
 from nova_fast.cli.supervisor import Policy, Setting
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 T = TypeVar("T")
 RUN = """
 import sys, msgspec
@@ -157,7 +157,7 @@ def test_groups_stop_in_reverse_order(host: Host) -> None:
     )
     wait = "print('ready', flush=True)\nwhile True: signal.pause()"
     members = [Program(n, (sys.executable, "-c", f"{tracer}\n{wait}", n), g) for n, g in (("a", 0), ("b", 1), ("c", 2))]
-    setting = host.setting(*members)
+    setting = host.setting(*members, policy=msgspec.structs.replace(QUICK, stop_deadline_s=DEADLINE_S))
     process = host.start(setting)
     logs = {name: setting.log_path / f"{name}.log" for name in "abc"}
     wait_for(lambda: all(path.exists() and "ready" in path.read_text() for path in logs.values()))
@@ -241,12 +241,13 @@ def test_a_pid_that_was_given_to_somebody_else_is_not_touched(host: Host) -> Non
 
 
 def test_orphans_come_to_a_subreaper_and_leave_no_zombie(host: Host) -> None:
-    script = "(sh -c 'echo $$; exec sleep 0.3' &) ; exec sleep 1000"
+    script = "(sh -c 'echo $$; exec sleep 300' &) ; exec sleep 1000"
     setting = host.setting(shell("a", script), subreaper=True)
     process = host.start(setting)
     text = wait_for(lambda: (p := setting.log_path / "a.log").exists() and p.read_text())
     orphan = int(text)
     wait_for(lambda: parent_of(orphan) == process.pid)
+    os.kill(orphan, signal.SIGKILL)
     wait_for(lambda: not Path(f"/proc/{orphan}").exists())
 
 
@@ -259,8 +260,12 @@ def parent_of(pid: int) -> int | None:
 
 def test_a_log_that_grew_too_long_is_moved_aside(host: Host) -> None:
     policy = msgspec.structs.replace(QUICK, log_bytes_max=1000, housekeeping_s=0.1)
-    setting = host.setting(shell("a", "seq 1000; sleep 1; echo later; exec sleep 1000"), policy=policy)
+    go_on = host.folder / "go-on"
+    script = f"seq 1000; until [ -e {go_on} ]; do sleep 0.05; done; echo later; exec sleep 1000"
+    setting = host.setting(shell("a", script), policy=policy)
     host.start(setting)
     path = setting.log_path / "a.log"
+    wait_for(lambda: path.with_suffix(".log.1").exists() and path.exists() and not path.stat().st_size)
+    go_on.touch()
     wait_for(lambda: path.exists() and path.read_text() == "later\n")
     assert path.with_suffix(".log.1").read_text().endswith("1000\n")

@@ -45,7 +45,7 @@ def run(test: Any) -> Line:
         core = AsyncCore(Settings(addresses=("ipc://nowhere",), token="t"))
         core._line = line  # type: ignore[assignment]
         core._loop = core._login._loop = asyncio.get_running_loop()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await test(core)
         assert (core._messages, core._changing, core._under_way) == (0, 0, 0)
 

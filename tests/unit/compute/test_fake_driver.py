@@ -16,6 +16,7 @@ from nova_fast.model.errors import BadRequest, Conflict, NotFound
 from nova_fast.model.placement_names import TRAITS
 from nova_fast.model.states import Action, PowerState
 from nova_fast.model.tasks import GuestState, PowerGuest, ReadConsole
+from tests.tries import least_of
 
 from .builders import SERVER_ID, a_guest
 
@@ -91,14 +92,16 @@ def test_a_guest_that_changes_by_itself_is_reported() -> None:
 
 
 def test_work_takes_the_time_it_was_told_to_and_different_guests_do_not_wait_for_each_other() -> None:
-    driver, _ = fake(fake_delay_s=0.1)
-
-    async def many() -> None:
+    async def many(driver: Driver) -> None:
         await asyncio.gather(*(driver.spawn(a_guest(server_id=f"s{number}")) for number in range(50)))
 
-    started = time.monotonic()
-    asyncio.run(many())
-    assert 0.1 <= time.monotonic() - started < 1.0
+    def took_s() -> float:
+        driver, _ = fake(fake_delay_s=0.1)
+        started = time.monotonic()
+        asyncio.run(many(driver))
+        return time.monotonic() - started
+
+    assert 0.1 <= least_of(took_s, 1.0) < 1.0
 
 
 def test_resources_are_the_configured_ones() -> None:

@@ -31,8 +31,9 @@ class Host:
         self.refused = 0
 
     async def ask(self, message: Message) -> Message:
+        away = self.away
         await asyncio.sleep(0)
-        if self.away:
+        if away:
             self.refused += 1
             raise Unavailable("nobody is there")
         self.heard.append(message)
@@ -59,7 +60,7 @@ def play(story: Callable[[Host], Awaitable[None]]) -> None:
 
 
 async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not what():  # noqa: ASYNC110 - what is looked for tells nobody
             await asyncio.sleep(0.005)
 

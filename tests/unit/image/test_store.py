@@ -17,6 +17,7 @@ import pytest
 
 from nova_fast.image.store import ImageStore, Received, storage_error
 from nova_fast.model.errors import BadRequest, Conflict, NotFound, TooLarge, Unavailable
+from tests.tries import least_of
 
 IMAGE = "11111111-2222-4333-8444-555555555555"
 
@@ -85,26 +86,34 @@ def test_an_error_of_the_sender_leaves_nothing(store: ImageStore) -> None:
 
 
 def test_a_cancelled_upload_leaves_nothing_and_no_open_file(store: ImageStore) -> None:
-    async def endless() -> AsyncIterator[bytes]:
-        while True:
-            yield bytes(1 << 20)
-            await asyncio.sleep(0.01)
-
-    async def work() -> None:
-        async with store.upload(IMAGE) as upload:
-            await upload.receive(endless(), "raw")
+    def is_open() -> bool:
+        files = [Path("/proc/self/fd", number) for number in os.listdir("/proc/self/fd")]
+        return any(str(path.readlink()).startswith(str(folder)) for path in files if path.is_symlink())
 
     async def run() -> None:
+        under_way = asyncio.Event()
+
+        async def endless() -> AsyncIterator[bytes]:
+            for _ in range(7):
+                yield bytes(1 << 20)
+            under_way.set()
+            await asyncio.Event().wait()
+
+        async def work() -> None:
+            async with store.upload(IMAGE) as upload:
+                await upload.receive(endless(), "raw")
+
         task = asyncio.create_task(work())
-        await asyncio.sleep(0.07)
+        await under_way.wait()
+        assert is_open()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    before = len(os.listdir("/proc/self/fd"))
+    folder = store.path(IMAGE).parent
     asyncio.run(run())
     assert names(store) == []
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert not is_open()
 
 
 def test_the_loop_goes_on_while_an_upload_is_hashed(store: ImageStore) -> None:
@@ -128,7 +137,8 @@ def test_the_loop_goes_on_while_an_upload_is_hashed(store: ImageStore) -> None:
     hashing_s = time.perf_counter()
     hashlib.sha512(bytes(20 << 20)).digest()
     hashing_s = time.perf_counter() - hashing_s
-    assert asyncio.run(work()) < max(0.05, hashing_s)
+    bound_s = max(0.05, hashing_s)
+    assert least_of(lambda: asyncio.run(work()), bound_s) < bound_s
 
 
 def test_a_second_upload_of_an_image_is_refused_until_the_first_is_left(store: ImageStore) -> None:
@@ -154,7 +164,7 @@ def test_the_lock_of_a_process_that_died_is_free(store: ImageStore) -> None:
     )
     folder = store.path(IMAGE).parent
     root = Path(__file__).parents[3]
-    subprocess.run([sys.executable, "-c", script, folder], cwd=root, check=False, timeout=30)
+    subprocess.run([sys.executable, "-c", script, folder], cwd=root, check=False, timeout=120)
     assert names(store) == [f".upload-{IMAGE}"]
     assert receive(store, b"again").size == 5
     assert names(store) == [IMAGE]

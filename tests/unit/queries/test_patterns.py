@@ -42,12 +42,12 @@ def test_a_plain_name_is_a_part_of_the_name(text: str) -> None:
     "expression", ["(a*)*b", "(a|a)*b", "a*a*a*a*a*a*a*a*b", "(a+)+$", "(.*)*x", "(a{0,30}){0,30}b"]
 )
 def test_no_expression_takes_long(expression: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     try:
         assert not searcher(expression, "name")("a" * 254 + "!")
     except BadRequest:
         assert "{" in expression, "only what is too large is refused"
-    assert time.perf_counter() - started < 2
+    assert time.thread_time() - started < 2
 
 
 @pytest.mark.parametrize(

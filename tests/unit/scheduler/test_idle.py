@@ -15,8 +15,8 @@ from .fleet import ask, make_host, unused
 
 
 async def settled(idle: IdleMoments) -> None:
-    """Wait until there is nothing to do, at most ten seconds."""
-    end = asyncio.get_running_loop().time() + 10
+    """Wait until there is nothing to do, at most a minute."""
+    end = asyncio.get_running_loop().time() + 60
     while idle._next is not None:
         assert asyncio.get_running_loop().time() < end, "it does not end"
         await asyncio.sleep(QUIET_S)
