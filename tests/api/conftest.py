@@ -124,7 +124,7 @@ class Client:
             body = jsonlib.dumps(json).encode()
             sent["Content-Type"] = "application/json"
         sent |= headers or {}
-        connection = http.client.HTTPConnection("127.0.0.1", self.cloud.ports[face], timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.cloud.ports[face], timeout=60)
         try:
             connection.request(method, path, body=body, headers=sent)
             answer = connection.getresponse()
@@ -255,7 +255,7 @@ class _Server:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, args=(sockets,), daemon=True)
         self._thread.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not self._server.started:
             assert time.monotonic() < deadline, "the server did not start"
             assert self._thread.is_alive(), "the server died at start"
@@ -270,7 +270,7 @@ class _Server:
     def stop(self) -> None:
         self._server.should_exit = True
         self._server.force_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"
 
 

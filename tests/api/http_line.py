@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tests.api.conftest import Cloud
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 #: What differs between two answers to one question.
 VARIES = re.compile(rb"(req-[0-9a-f-]{36}|date: [^\r]*)")
 #: A header that says something of the connection, so that the request takes the way of all others.

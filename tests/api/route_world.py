@@ -236,7 +236,7 @@ class Surface:
 
         connection = self._connections.get(face)
         if connection is None:
-            connection = http.client.HTTPConnection("127.0.0.1", self.cloud.ports[face], timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", self.cloud.ports[face], timeout=60)
             self._connections[face] = connection
         connection.request(method, path, body=body, headers=headers)
         answer = connection.getresponse()

@@ -44,13 +44,13 @@ class OpenDoor:
         return door
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(60)
 
     def close(self) -> None:
         if self._thread.is_alive():
             self._run(self.door.close())
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join(10)
+            self._thread.join(60)
             self._loop.close()
 
     def settings(self, who: Rest | None, **others: Any) -> Settings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import time
@@ -13,11 +14,12 @@ from nova_fast.api import http_protocol
 from nova_fast.api.app import load_face
 from nova_fast.api.framework.build import build
 from nova_fast.api.framework.request import Runtime, Services
+from tests.tries import least_of
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cloud
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 
 @pytest.fixture
@@ -87,12 +89,17 @@ def test_a_body_that_never_begins_is_given_up(cloud: Cloud, method: bytes, monke
 
 def test_a_body_that_begins_late_is_read(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "BODY_TIMEOUT_S", 1.0)
-    with socket.create_connection(("127.0.0.1", cloud.ports["compute"]), timeout=TIMEOUT_S) as connection:
-        connection.sendall(head(cloud, "/v2.1/servers", b"Content-Length: 5", b"Connection: close", method=b"POST"))
-        for piece in (b"{", b'"a":'):
-            time.sleep(0.6)
-            connection.sendall(piece)
-        assert connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+    def given_up() -> bool:
+        with socket.create_connection(("127.0.0.1", cloud.ports["compute"]), timeout=TIMEOUT_S) as connection:
+            connection.sendall(head(cloud, "/v2.1/servers", b"Content-Length: 5", b"Connection: close", method=b"POST"))
+            for piece in (b"{", b'"a":'):
+                time.sleep(0.6)  # which may be longer on a busy machine
+                with contextlib.suppress(ConnectionError):
+                    connection.sendall(piece)
+            return not connection.recv(65536).startswith(b"HTTP/1.1 400 ")
+
+    assert least_of(given_up, True) == 0
 
 
 def test_head_has_no_body_and_the_next_answer_follows(cloud: Cloud) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import socket
@@ -11,11 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from nova_fast.api import http_protocol
+from tests.tries import least_of
 
 if TYPE_CHECKING:
     from tests.api.conftest import Cloud
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 CHUNK = b"10000\r\n" + b" " * 65536 + b"\r\n"
 
 
@@ -132,25 +134,41 @@ def test_headers_without_end_are_refused(cloud: Cloud, header: bytes) -> None:
 )
 def test_a_request_that_never_ends_is_given_up(cloud: Cloud, begin: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEADER_TIMEOUT_S", 0.5)
-    with connect(cloud) as connection:
-        connection.sendall(begin)
+
+    def took_s() -> float:
         started = time.monotonic()
-        time.sleep(0.1)
-        connection.sendall(b"G" if not begin else b"T")
-        answer = rest_of(connection)
+        with connect(cloud) as connection:
+            connection.sendall(begin)
+            time.sleep(0.1)
+            try:
+                connection.sendall(b"G" if not begin else b"T")
+                answer = rest_of(connection)
+            except ConnectionError:
+                return float("inf")  # it was given up before all this was sent
         assert answer.endswith(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        assert 0.4 < time.monotonic() - started < 5
+        return time.monotonic() - started
+
+    assert 0.4 < least_of(took_s, 5) < 5
 
 
 def test_an_open_connection_that_asks_in_time_is_kept(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "HEADER_TIMEOUT_S", 0.3)
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
-    with connect(cloud) as connection:
-        for _ in range(4):
-            connection.sendall(request[:5])
-            time.sleep(0.15)
-            connection.sendall(request[5:])
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+
+    def given_up() -> bool:
+        with connect(cloud) as connection:
+            for _ in range(4):
+                connection.sendall(request[:5])
+                time.sleep(0.15)  # which may be longer on a busy machine
+                try:
+                    connection.sendall(request[5:])
+                    if not connection.recv(65536).startswith(b"HTTP/1.1 200"):
+                        return True
+                except ConnectionError:
+                    return True
+        return False
+
+    assert least_of(given_up, True) == 0
 
 
 def test_a_client_that_sends_too_much_reads_why(cloud: Cloud) -> None:
@@ -168,16 +186,16 @@ def test_a_client_that_sends_too_much_reads_why(cloud: Cloud) -> None:
 def test_a_body_that_nobody_reads_is_not_waited_for_without_end(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "DISCARD_TIMEOUT_S", 0.5)
     with connect(cloud) as connection:
-        connection.sendall(b"POST /v2.1/flavors HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
         started = time.monotonic()
+        connection.sendall(b"POST /v2.1/flavors HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n{")
         assert status(rest_of(connection)) == 401
-        assert 0.4 < time.monotonic() - started < 5
+        assert 0.4 < time.monotonic() - started < 20
 
 
 def test_more_connections_than_a_worker_takes_are_closed(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "CONNECTIONS_MAX", 20)
     kept = [connect(cloud) for _ in range(20)]
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + TIMEOUT_S
     try:
         while True:
             with connect(cloud) as extra:
@@ -191,5 +209,10 @@ def test_more_connections_than_a_worker_takes_are_closed(cloud: Cloud, monkeypat
     finally:
         for one in kept:
             one.close()
-    time.sleep(0.1)
-    assert cloud.nobody.get("compute", "/").status == 200
+    while True:
+        try:
+            assert cloud.nobody.get("compute", "/").status == 200
+            break
+        except (ConnectionError, http.client.HTTPException):  # it has not seen yet that they are gone
+            assert time.monotonic() < deadline, "it serves nobody"
+            time.sleep(0.01)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
+from bench.ports import free_ports
 from nova_fast.api.zmq.keys import allow, door_keys, forbid, new_key
 from nova_fast.cli.credentials import ensure_credentials
 from nova_fast.cli.sdk import write_sdk_file
@@ -35,9 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def config(cloud: Cloud) -> Config:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     return msgspec.structs.replace(cloud.config, sdk=SdkConfig(address=f"tcp://127.0.0.1:{port}"))
 
 
@@ -57,9 +55,21 @@ def let_in(config: Config, user_id: str = "", project_id: str = "") -> PeerKeys:
     return PeerKeys(public, secret, server.public)
 
 
-def come_in(door: OpenDoor, keys: PeerKeys, connect_timeout_s: float = 20, **others: Any) -> Client:
+def come_in(door: OpenDoor, keys: PeerKeys, connect_timeout_s: float = 60, **others: Any) -> Client:
     settings = Settings(addresses=(door.address,), keys=keys, connect_timeout_s=connect_timeout_s, **others)
     return Client.connect(settings)
+
+
+def shut_out(ask: Callable[[], object]) -> None:
+    """Ask until it is Unavailable: a door looks at its list now and then."""
+    end_s = time.monotonic() + 60
+    while time.monotonic() < end_s:
+        try:
+            ask()
+        except Unavailable:
+            return
+        time.sleep(0.1)
+    pytest.fail("it still comes in")
 
 
 def test_a_key_lets_in_and_a_token_says_who(world: World, config: Config, door: OpenDoor) -> None:
@@ -99,9 +109,7 @@ def test_a_key_that_is_taken_off_the_list_is_cut(world: World, config: Config, d
     with come_in(door, keys, token=world.member.token, timeout_s=6) as client:
         client.flavors.get("1")
         assert forbid(config, keys.public)
-        time.sleep(3)
-        with pytest.raises(Unavailable):
-            client.flavors.get("1")
+        shut_out(lambda: client.flavors.get("1"))
     assert not forbid(config, keys.public)
 
 
@@ -143,7 +151,7 @@ def nova_fast(config: Config, *arguments: str) -> subprocess.CompletedProcess[st
     path.write_text("\n".join([*lines, "[api]", "workers = 1", ""]))
     return subprocess.run(
         [sys.executable, "-m", "nova_fast.cli.main", *arguments, "--config", str(path)],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True, timeout=180, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
 
 
@@ -155,7 +163,7 @@ def test_a_key_is_made_and_taken_back_by_the_command_line(
     done = nova_fast(config, *allowing)
     assert done.returncode == 0, done.stderr
     assert file.stat().st_mode & 0o777 == 0o600
-    with Client.connect(msgspec.structs.replace(read_file(file), connect_timeout_s=20)) as robot:
+    with Client.connect(msgspec.structs.replace(read_file(file), connect_timeout_s=60)) as robot:
         made = robot.servers.create(new(world))
         assert robot.servers.get(made.id).user_id == world.member.user_id
     again = nova_fast(config, *allowing)
@@ -164,9 +172,7 @@ def test_a_key_is_made_and_taken_back_by_the_command_line(
     assert nobody.returncode == 1 and "there is no user 'nobody'" in nobody.stderr
     assert nova_fast(config, "sdk-key", "forbid", str(file)).returncode == 0
     assert nova_fast(config, "sdk-key", "forbid", str(file)).returncode == 1
-    time.sleep(1.5)
-    with pytest.raises(Unavailable):
-        Client.connect(msgspec.structs.replace(read_file(file), connect_timeout_s=2))
+    shut_out(lambda: Client.connect(msgspec.structs.replace(read_file(file), connect_timeout_s=2)).close())
     on_sockets = msgspec.structs.replace(config, sdk=SdkConfig())
     refused = nova_fast(on_sockets, "sdk-key", "allow", str(tmp_path / "y.json"))
     assert refused.returncode == 2 and "no tcp address" in refused.stderr

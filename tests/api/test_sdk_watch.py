@@ -68,7 +68,7 @@ def test_a_place_that_was_kept_goes_on_where_it_stopped(world: World, door: Open
     watch = member.watch()
     watch.start()
     ids = member.servers.create(new(world), count=5).ids
-    first = watch.next(5)
+    first = watch.next(60)
     place = watch.position
     with door.client(world.member) as other:
         rest = drain(other.watch(since=place))
@@ -116,7 +116,7 @@ def test_a_gap_is_told_and_the_stream_goes_on(world: World, member: Client) -> N
     assert isinstance(gap, Gap) and gap.generation > begin
     assert [event.server_id for event in kept] == list(ids[-2:])
     ahead = member.watch(since=10_000_000)
-    assert isinstance(ahead.next(5), Gap), "a place of another cloud's life"
+    assert isinstance(ahead.next(60), Gap), "a place of another cloud's life"
 
 
 def test_a_watcher_is_told_at_once(world: World, member: Client) -> None:
@@ -126,7 +126,7 @@ def test_a_watcher_is_told_at_once(world: World, member: Client) -> None:
 
     def wait() -> None:
         for _ in range(5):
-            event = watch.next(10)
+            event = watch.next(60)
             assert isinstance(event, ServerEvent)
             waited.append(time.monotonic())
 
@@ -137,7 +137,7 @@ def test_a_watcher_is_told_at_once(world: World, member: Client) -> None:
         time.sleep(0.1)
         told.append(time.monotonic())
         world.post(name=f"vm{number}")
-    thread.join(10)
+    thread.join(60)
     assert len(waited) == 5
     assert sorted(after - before for before, after in zip(told, waited, strict=True))[2] < 1.0
 
@@ -153,39 +153,44 @@ def test_a_revoked_token_ends_the_watch(world: World, member: Client) -> None:
     threading.Timer(0.3, lambda: world.cloud.run(revocation)).start()
     began_s = time.monotonic()
     with pytest.raises(Unauthorized):
-        watch.next(15)
-    assert time.monotonic() - began_s < 10
+        watch.next(90)
+    assert time.monotonic() - began_s < 45
 
 
 def test_waiting_is_told_of_success_of_failure_and_of_the_end(world: World, member: Client) -> None:
     ids = member.servers.create(new(world), count=3).ids
     threading.Timer(0.3, world.settle).start()
-    assert [server.status for server in member.servers.wait(ids, timeout_s=20)] == ["ACTIVE"] * 3
+    assert [server.status for server in member.servers.wait(ids, timeout_s=60)] == ["ACTIVE"] * 3
     member.servers.delete_many(ids)
     threading.Timer(0.3, world.settle).start()
-    assert member.servers.wait(ids, "DELETED", timeout_s=20) == []
+    assert member.servers.wait(ids, "DELETED", timeout_s=60) == []
     failed = member.servers.create(new(world)).id
     threading.Timer(0.3, lambda: world.settle(host="")).start()
     with pytest.raises(Conflict, match="is ERROR and will not be ACTIVE: No valid host"):
-        member.servers.wait(failed, timeout_s=20)
+        member.servers.wait(failed, timeout_s=60)
     with pytest.raises(Conflict, match="is ERROR"):
-        member.servers.wait(failed, timeout_s=20)
+        member.servers.wait(failed, timeout_s=60)
     slow = member.servers.create(new(world)).id
     with pytest.raises(Unavailable, match="1 servers are not ACTIVE in time"):
         member.servers.wait(slow, timeout_s=0.3)
 
 
-def test_too_many_watches_of_one_client(world: World, member: Client) -> None:
+def test_too_many_watches_of_one_client(world: World, door: OpenDoor, member: Client) -> None:
     place = member.watch().start()
-    threads = [threading.Thread(target=lambda: member.watch(since=place).next(3)) for _ in range(16)]
+    heard: list[Any] = []
+    threads = [threading.Thread(target=lambda: heard.append(member.watch(since=place).next(60))) for _ in range(16)]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    end_s = time.monotonic() + 60
+    while sum(door.door._watching._running.values()) < 16 and time.monotonic() < end_s:
+        time.sleep(0.01)
     with pytest.raises(Unavailable, match="more than 16 watches"):
-        member.watch(since=place).next(3)
+        member.watch(since=place).next(60)
+    made = world.create()
     for thread in threads:
-        thread.join()
-    assert member.watch(since=place).next(0) is None
+        thread.join(60)
+    assert [event.server_id for event in heard] == [made] * 16
+    assert member.watch(since=place).next(0) is not None
 
 
 @pytest.mark.parametrize("odd", [{"wait_s": float("nan")}, {"wait_s": -1.0}, {"limit": -5}, {"limit": 1 << 60}])
