@@ -98,7 +98,7 @@ class Cloud:
         """Kill a daemon as a crash would, and wait until it is back under another process id."""
         old = self.daemons()[daemon]
         os.kill(old, signal.SIGKILL)
-        wait_for(f"{daemon} is back", lambda: self.daemons().get(daemon) not in (None, old), 30)
+        wait_for(f"{daemon} is back", lambda: self.daemons().get(daemon) not in (None, old), 60)
 
     def log(self, daemon: str) -> str:
         return (self.state / "log" / f"{daemon}.log").read_text()

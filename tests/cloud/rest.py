@@ -44,10 +44,20 @@ class Rest:
         self.user_id = str(answer.json["token"]["user"]["id"])
 
     def send(
-        self, method: str, face: str, path: str, body: Any = None, *, data: bytes | None = None, version: str = "2.96"
+        self,
+        method: str,
+        face: str,
+        path: str,
+        body: Any = None,
+        *,
+        data: bytes | None = None,
+        version: str = "2.96",
+        key: str = "",
     ) -> Answer:
         """One request over a connection of its own. Raises OSError and HTTPException as they come."""
         headers = {"X-Auth-Token": self.token} if self.token else {}
+        if key:
+            headers["Idempotency-Key"] = key
         if face == "compute":
             headers["OpenStack-API-Version"] = f"compute {version}"
         if body is not None:

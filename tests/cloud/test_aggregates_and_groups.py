@@ -38,7 +38,7 @@ def hosts(cli: Session) -> list[str]:
 def boot(cli: Session, name: str, *options: str) -> dict[str, Any]:
     """A server that runs, as its own resource shows it: by its name the CLI would find it in a list."""
     made = cli.openstack("server", "create", "--image", "disk", "--flavor", "m1.tiny", "--nic", "none", *options, name)
-    shown: dict[str, Any] = wait_for(f"{name} runs", lambda: running(cli, made["id"]), 30)
+    shown: dict[str, Any] = wait_for(f"{name} runs", lambda: running(cli, made["id"]), 60)
     return shown
 
 
@@ -66,7 +66,7 @@ def test_aggregates_make_zones_and_servers_go_there(cloud: Cloud, cli: Session) 
     assert (shown["availability_zone"], shown["hosts"], shown["properties"]) == ("east", [second], {"cpu": "fast"})
     assert [row["Name"] for row in cli.openstack("aggregate", "list", "--long")] == ["shelf"]
     cli.text("aggregate", "cache", "image", "shelf", "disk")
-    wait_for("the image is fetched", lambda: f"is on host {second}" in cloud.log("compute"), 10)
+    wait_for("the image is fetched", lambda: f"is on host {second}" in cloud.log("compute"), 60)
     assert cli.openstack("hypervisor", "show", second)["aggregates"] == ["shelf"]
     assert zones(cli) == {first: "nova", second: "east"}
     services = cli.openstack("compute", "service", "list", "--service", "nova-compute")

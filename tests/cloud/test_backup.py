@@ -221,4 +221,4 @@ def supervisor_pid(cloud: Cloud) -> int:
 
 def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
-    wait_for("it is gone", lambda: processes.identify(pid) is None, 10)
+    wait_for("it is gone", lambda: processes.identify(pid) is None, 60)

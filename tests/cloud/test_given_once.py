@@ -82,7 +82,7 @@ def test_three_servers_have_a_cpu_and_a_device_each_and_the_fourth_has_none(clou
     assert {row["resource_class"]: (row["total"], row["used"]) for row in rows}["PCPU"] == (3, 3)
     for server_id in (late, servers.pop(0)):
         cli.text("server", "delete", server_id)
-    wait_for("they are gone", lambda: len(cli.openstack("server", "list")) == 2, 30)
+    wait_for("they are gone", lambda: len(cli.openstack("server", "list")) == 2, 60)
     again = create(cli, "again")
     assert ended(cli, again) == "ACTIVE"
     assert given(cloud, again) == found[0]

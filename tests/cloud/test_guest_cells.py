@@ -65,7 +65,7 @@ def test_a_guest_runs_where_it_was_put(cloud: Cloud, cli: Session) -> None:
     assert allowed["CPU 0/TCG"] == {0} and allowed["CPU 1/TCG"] == {1}
     taken_by(cli, {"PCPU": 1, "VCPU": 1})
     second = cli.openstack("server", "create", "--image", "tiny", "--flavor", "celled", "--nic", "none", "late")
-    fault = wait_for("it is refused", lambda: refused(cli, second["id"]), 30)
+    fault = wait_for("it is refused", lambda: refused(cli, second["id"]), 60)
     assert "No valid host" in fault
     for server in (second, made):
         cli.text("server", "delete", server["id"])

@@ -71,7 +71,7 @@ def test_of_many_creations_at_once_exactly_the_quota_is_accepted(cloud: Cloud, r
         return rest.send("DELETE", "compute", f"/v2.1/servers/{servers[number % QUOTA]}").status
 
     assert set(together(3 * QUOTA, delete)) <= {204, 404}
-    wait_for("all are gone", lambda: not rest.servers(), 20)
+    wait_for("all are gone", lambda: not rest.servers(), 60)
     limits = rest.send("GET", "compute", "/v2.1/limits").json["limits"]["absolute"]
     assert (limits["totalInstancesUsed"], limits["totalCoresUsed"], limits["totalRAMUsed"]) == (0, 0, 0)
 
@@ -80,7 +80,7 @@ def test_of_many_creations_at_once_exactly_the_quota_is_accepted(cloud: Cloud, r
         return rest.send("DELETE", "compute", f"/v2.1/servers/{answer.json['server']['id']}").status
 
     assert together(QUOTA, come_and_go) == [204] * QUOTA
-    wait_for("all are gone", lambda: not rest.servers(), 20)
+    wait_for("all are gone", lambda: not rest.servers(), 60)
     store = Store.open(cloud.state / "store", readonly=True)
     try:
         with store.snapshot() as snapshot:
@@ -105,8 +105,8 @@ def test_an_upload_that_is_torn_or_too_large_leaves_nothing(cloud: Cloud, rest: 
     with socket.create_connection(("127.0.0.1", cloud.ports["image"])) as torn:
         head = f"PUT {path} HTTP/1.1\r\nHost: h\r\nX-Auth-Token: {rest.token}\r\nContent-Length: {3 * MIB}\r\n"
         torn.sendall(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + bytes(MIB))
-        wait_for("the upload is under way", lambda: status_of(rest, image_id) == "saving", 10)
-    wait_for("the image waits again", lambda: status_of(rest, image_id) == "queued", 10)
+        wait_for("the upload is under way", lambda: status_of(rest, image_id) == "saving", 60)
+    wait_for("the image waits again", lambda: status_of(rest, image_id) == "queued", 60)
     assert image_files(cloud) == before
 
 
@@ -116,7 +116,7 @@ def test_a_worker_that_is_killed_in_an_upload_leaves_an_image_that_can_be_upload
     with socket.create_connection(("127.0.0.1", cloud.ports["image"])) as torn:
         head = f"PUT {path} HTTP/1.1\r\nHost: h\r\nX-Auth-Token: {rest.token}\r\nContent-Length: {3 * MIB}\r\n"
         torn.sendall(f"{head}Content-Type: application/octet-stream\r\n\r\n".encode() + bytes(MIB))
-        wait_for("the upload is under way", lambda: status_of(rest, image_id) == "saving", 10)
+        wait_for("the upload is under way", lambda: status_of(rest, image_id) == "saving", 60)
         for worker in ("api-0", "api-1"):
             cloud.kill(worker)
     data = os.urandom(MIB)
@@ -127,6 +127,6 @@ def test_a_worker_that_is_killed_in_an_upload_leaves_an_image_that_can_be_upload
         except OSError:  # the worker is still on its way
             return False
 
-    wait_for("the upload is taken", again, 20)
+    wait_for("the upload is taken", again, 60)
     assert rest.send("GET", "image", path).body == data
     assert {name for name in image_files(cloud) if name.startswith(".")} == set()

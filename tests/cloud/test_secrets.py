@@ -90,7 +90,7 @@ def use_secrets(cloud: Cloud) -> tuple[Gossip, set[str]]:
     for wrong in ({"name": ""}, {"flavorRef": "none"}, {"adminPass": [ADMIN_PASS]}, {"user_data": user_data + "!"}):
         gossip.refused("POST", "compute", "/v2.1/servers", {"server": {**server, **wrong}})
     rest.make("compute", "/v2.1/servers", {"server": server})
-    wait_for("the server runs", lambda: [s["status"] for s in rest.servers()] == ["ACTIVE"], 30)
+    wait_for("the server runs", lambda: [s["status"] for s in rest.servers()] == ["ACTIVE"], 60)
 
     keys = {(cloud.state / "admin-password").read_text().strip()}
     return gossip, tokens | keys | {

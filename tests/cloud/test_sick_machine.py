@@ -29,7 +29,7 @@ from .sick import Faults, fill, small_disk
 pytestmark = [pytest.mark.slow, pytest.mark.needs_root]
 needs_gcc = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
 
-RECOVERY_S = 10
+RECOVERY_S = 60  # generous: a busy machine takes longer than a sick one
 LOG_LINES_MAX = 30
 DISK_MIB = 24
 
@@ -203,7 +203,7 @@ def test_a_commit_of_which_nobody_knows_whether_it_is_there(cloud: Cloud) -> Non
         asked = pool.submit(user.create)
         wait_for("the conductor gives up", lambda: cloud.daemons().get("conductor") not in (None, before), RECOVERY_S)
         faults.set()
-        assert asked.result(30).status == 202
+        assert asked.result(90).status == 202
     wait_for("the server runs, and no second one", user.settled, RECOVERY_S)
     recount(cloud)
 

@@ -10,6 +10,7 @@ import asyncio
 import os
 import time
 from collections import Counter
+from pathlib import Path
 
 import zmq
 
@@ -140,9 +141,10 @@ class Honest:
         self._answers[call_id] += 1
         self._latencies_ms.append((time.perf_counter() - begin) * 1e3)
 
-    def sleep_blocked(self, seconds: float) -> None:
-        """Hold the loop: the sockets stay open, ZeroMQ's thread lives, and nobody receives."""
-        time.sleep(seconds)
+    def sleep_blocked(self, until: Path) -> None:
+        """Hold the loop until a file is there: the sockets stay open, ZeroMQ's thread lives, and nobody receives."""
+        while not until.exists():
+            time.sleep(0.01)
 
     def events_complete(self, generation: int) -> bool:
         """Whether every subscriber has seen everything up to this generation."""

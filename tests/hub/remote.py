@@ -51,7 +51,7 @@ class Remote:
         """Tell it to do something; ``finish`` brings the result."""
         self._connection.send((method, arguments))
 
-    def finish(self, timeout_s: float = 30.0) -> Any:
+    def finish(self, timeout_s: float = 120.0) -> Any:
         """The result of what was begun; raises what it raised."""
         assert self._connection.poll(timeout_s), f"process {self.pid} did not answer within {timeout_s:g} s"
         ok, result = self._connection.recv()
@@ -59,12 +59,12 @@ class Remote:
             raise AssertionError(f"in process {self.pid}: {result}")
         return result
 
-    def do(self, method: str, *arguments: Any, timeout_s: float = 30.0) -> Any:
+    def do(self, method: str, *arguments: Any, timeout_s: float = 120.0) -> Any:
         """Tell it to do something and wait for the result."""
         self.begin(method, *arguments)
         return self.finish(timeout_s)
 
-    def until(self, method: str, *arguments: Any, timeout_s: float = 10.0) -> float:
+    def until(self, method: str, *arguments: Any, timeout_s: float = 60.0) -> float:
         """Ask again and again until it says yes; the seconds that took."""
         begin = time.monotonic()
         while not self.do(method, *arguments):

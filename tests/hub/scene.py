@@ -60,7 +60,7 @@ class Scene:
         """A process of honest peers, connected."""
         remote = self._enter(Honest, names, subscribers, nice=nice)
         self._crowds.append(remote)
-        remote.do("start", timeout_s=90)
+        remote.do("start")
         return remote
 
     def bystanders(self) -> Remote:
@@ -76,7 +76,7 @@ class Scene:
     def _enter(self, factory: Callable[..., Any], *arguments: Any, nice: int = 0) -> Remote:
         return self._stack.enter_context(Remote(factory, self.place, *arguments, nice=nice))
 
-    def assert_nothing_lost(self, timeout_s: float = 30.0) -> int:
+    def assert_nothing_lost(self, timeout_s: float = 90.0) -> int:
         """Every call of every honest peer: one effect, one answer; every subscriber: all effects in order."""
         for crowd in self._crowds:
             assert crowd.do("answered", timeout_s=110), "calls are still under way"
@@ -85,7 +85,7 @@ class Scene:
         made: list[bytes] = []
         for crowd in self._crowds:
             crowd.until("events_complete", len(effects), timeout_s=timeout_s)
-            calls, wrong, seen = crowd.do("verdict", timeout_s=60)
+            calls, wrong, seen = crowd.do("verdict")
             assert wrong == []
             assert all(events == names for events in seen), "a subscriber saw other events than there are"
             made += calls
@@ -115,7 +115,7 @@ class Slices:
         self.disturbed_ms.append(self._slice())
 
     def _slice(self) -> float:
-        return p99(self._bystanders.do("call_steadily", CALLS_PER_S, self._seconds, timeout_s=60))
+        return p99(self._bystanders.do("call_steadily", CALLS_PER_S, self._seconds))
 
     @property
     def median_ratio(self) -> float:
