@@ -65,6 +65,8 @@ class Checker:
         self.checked = 0
         self._dull = {id(cloud.disk.store._databases[name]) for name in _DULL}
         self._servers, self._ports = records(tables.SERVERS), records(tables.PORTS)
+        self._hosts, self._aggregates = records(tables.HOSTS), records(tables.AGGREGATES)
+        self._groups = records(tables.SERVER_GROUPS)
         self._usages, self._host_usage = records(tables.USAGES), records(tables.HOST_USAGE)
         self._workflows, self._tasks = records(tables.WORKFLOWS), records(tables.TASKS)
         self._actions, self._user_data = Rows(tables.SERVER_ACTIONS, _action), records(tables.USER_DATA)
@@ -88,6 +90,7 @@ class Checker:
         ports = self._ports.read(tx)
         self._count(tx, servers, ports)
         self._places(tx, servers, ports)
+        self._company(tx, servers)
         self._work(tx, servers)
         self._promises(servers, ports)
 
@@ -150,6 +153,37 @@ class Checker:
         if {row.server_id for row in self._user_data.read(tx)} != with_data:
             self.say("user data and servers do not agree")
 
+    def _company(self, tx: Transaction, servers: dict[str, Server]) -> None:
+        """Servers are in the zone that was asked for and keep their group's rule; a host's zone is its aggregates'."""
+        hosts = {host.name: host for host in self._hosts.read(tx)}
+        zones: defaultdict[str, set[str]] = defaultdict(set)
+        aggregates, groups = self._aggregates.read(tx), self._groups.read(tx)
+        for number in sorted(self.ledger.aggregates.keys() - {aggregate.number for aggregate in aggregates}):
+            self.say(f"aggregate {number} was promised and is lost")
+        for group_id in sorted(self.ledger.groups.keys() - {group.id for group in groups}):
+            self.say(f"server group {group_id} was promised and is lost")
+        for aggregate in aggregates:
+            for name in aggregate.hosts:
+                if name not in hosts:
+                    self.say(f"aggregate {aggregate.number} has the host {name}, which is gone")
+                if aggregate.metadata.get("availability_zone"):
+                    zones[name].add(aggregate.metadata["availability_zone"])
+        for name, host in hosts.items():
+            if (zones[name] or {"nova"}) != {host.zone}:
+                self.say(f"{name} is in zone {host.zone}, its aggregates say {sorted(zones[name])}")
+        there: defaultdict[str, list[str]] = defaultdict(list)  # by group: a host for each member
+        for server in servers.values():
+            if server.host and server.zone not in ("", hosts[server.host].zone):
+                self.say(f"{server.id} asked for zone {server.zone} and is on {server.host}")
+            if server.host and server.group_id:
+                there[server.group_id].append(server.host)
+        for group in groups:
+            counts = Counter(there[group.id])
+            if group.policy == "affinity" and len(counts) > 1:
+                self.say(f"the servers of group {group.id} are to be together and are on {dict(counts)}")
+            if group.policy == "anti-affinity" and max(counts.values(), default=0) > group.max_servers_per_host:
+                self.say(f"of group {group.id} {group.max_servers_per_host} may be on a host, there are {dict(counts)}")
+
     def _work(self, tx: Transaction, servers: dict[str, Server]) -> None:
         workflows = {row.server_id: row for row in self._workflows.read(tx)}
         tasks = {row.id: row for row in self._tasks.read(tx)}
@@ -194,8 +228,10 @@ class Checker:
                 self.say(f"{name} was refused and is there")
             if creation.ids is not None and server.id not in creation.ids:
                 self.say(f"{name} was made twice: {server.id} is not among {creation.ids}")
-            if server.project_id != creation.project_id:
-                self.say(f"{name} changed its owner")
+            if (server.project_id, server.zone) != (creation.project_id, creation.zone):
+                self.say(f"{name} changed its owner or its zone")
+            if server.group_id != creation.group_id and (server.group_id or creation.group_id in ledger.groups):
+                self.say(f"{name} is in group {server.group_id}, not in {creation.group_id}")
         for name, made in named.items():
             if len(made) > ledger.creations[name].count:
                 self.say(f"{name} was made {len(made)} times, {ledger.creations[name].count} were asked for")
@@ -245,10 +281,14 @@ class Checker:
             why += [f"{name} is down" for name, row in services.items() if not row.up]
             generation = snapshot.generation()
             usages = {row.host: row for row in self._host_usage.read(snapshot)}
+            groups = {row.id: Counter[str]() for row in self._groups.read(snapshot)}
         for watcher, position in cloud.positions.items():
             if position != generation:
                 why.append(f"{watcher} knows of {position} events of {generation}")
-        return why + self._guests(servers) + self._networks(ports) + self._scheduler(hosts, usages)
+        for server in servers:
+            if server.group_id in groups and server.host:
+                groups[server.group_id][server.host] += 1
+        return why + self._guests(servers) + self._networks(ports) + self._scheduler(hosts, usages, groups)
 
     def _guests(self, servers: list[Any]) -> list[str]:
         why = []
@@ -282,12 +322,16 @@ class Checker:
                 why.append(f"{host} has the ports {sorted(plane.ports)}, bound there are {sorted(bound)}")
         return why
 
-    def _scheduler(self, hosts: dict[str, Any], usages: dict[str, Any]) -> list[str]:
+    def _scheduler(self, hosts: dict[str, Any], usages: dict[str, Any], groups: dict[str, Counter[str]]) -> list[str]:
         daemon = self.cloud.programs["scheduler"].daemon
         if daemon is None:
             return ["there is no scheduler"]
         known = {state.host.name: state for state in daemon._scheduler.hosts}
         why = [f"the scheduler waits for the claim of {name}" for name in daemon._scheduler.claims.pending]
+        for group_id, counted in groups.items():
+            members = {host: count for host, count in daemon._scheduler.claims.members(group_id).items() if count}
+            if members != counted:
+                why.append(f"the scheduler knows {members} of group {group_id}, there are {dict(counted)}")
         if known.keys() != hosts.keys():
             return [*why, f"the scheduler knows the hosts {sorted(known)}, there are {sorted(hosts)}"]
         for name, state in known.items():

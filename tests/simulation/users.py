@@ -12,11 +12,20 @@ from typing import Any
 
 import msgspec
 
+from nova_fast.model.aggregates import ZONE_KEY
 from nova_fast.model.base import Message
+from nova_fast.model.commands.aggregates import (
+    AddAggregateHost,
+    CreateAggregate,
+    DeleteAggregate,
+    RemoveAggregateHost,
+    SetAggregateMetadata,
+)
 from nova_fast.model.commands.hosts import RemoveHost, UpdateComputeService
 from nova_fast.model.commands.ports import CreatePorts, DeletePort, NewPort, PortChanges, UpdatePort
 from nova_fast.model.commands.quotas import SetComputeQuota
 from nova_fast.model.commands.security_groups import CreateSecurityGroups, NewSecurityGroup
+from nova_fast.model.commands.server_groups import CreateServerGroup, DeleteServerGroup
 from nova_fast.model.commands.servers import (
     ActOnServer,
     CreateServers,
@@ -35,6 +44,8 @@ from .loop import Process
 
 CALL_TIMEOUT_S = 30.0
 NOBODYS_ID = "00000000-0000-4000-8000-00000000dead"
+ZONES = ("east", "west")
+GROUP_POLICIES = ("affinity", "anti-affinity", "anti-affinity", "soft-affinity", "soft-anti-affinity")
 
 
 class Creation(msgspec.Struct):
@@ -43,6 +54,8 @@ class Creation(msgspec.Struct):
     name: str
     project_id: str
     count: int
+    group_id: str = ""
+    zone: str = ""
     ids: tuple[str, ...] | None = None  # as promised
     refused: bool = False  # by the only answer there was
 
@@ -57,6 +70,8 @@ class Ledger(msgspec.Struct):
     requests: set[str] = set()  # every request id that was ever sent
     ports: dict[str, str] = {}  # port → project, of those promised and not asked to be deleted
     port_names: dict[str, bool] = {}  # by name → whether its only answer was a refusal
+    groups: dict[str, str] = {}  # server group → project, of those promised and not asked to be deleted
+    aggregates: dict[int, str] = {}  # by number → zone, of those promised and not asked to be deleted
     labels: dict[str, set[str]] = {}  # server → values that were ever sent for its label
     labelled: set[str] = set()  # servers with a label that was promised
     answered: int = 0
@@ -86,7 +101,11 @@ class Users:
             (1, self._remove_host),
             (1, self._lock),
             (2, self._label),
-            (1, self._group),
+            (1, self._security_group),
+            (1, self._make_group),
+            (1, self._drop_group),
+            (1, self._make_aggregate),
+            (3, self._change_aggregate),
         ]
 
     async def live(self) -> None:
@@ -159,7 +178,13 @@ class Users:
     async def _create(self) -> None:
         rng, caller = self.rng, self._caller()
         count = rng.choice((1, 1, 1, 2, 3))
-        creation = Creation(name=f"vm{self._count}", project_id=caller.project_id, count=count)
+        creation = Creation(
+            name=f"vm{self._count}",
+            project_id=caller.project_id,
+            count=count,
+            group_id=self._some_group(caller.project_id),
+            zone=rng.choices(("", *ZONES, "nova", "nowhere"), (30, 2, 2, 1, 1))[0],
+        )
         self.ledger.creations[creation.name] = creation
         nics: Any = (RequestedNic(network_id=self.cloud.network_id),)
         wish = rng.random()
@@ -182,6 +207,8 @@ class Users:
             max_count=count,
             user_data=b"#!" if rng.random() < 0.2 else None,
             key_name="no such key" if rng.random() < 0.03 else None,
+            zone=creation.zone,
+            group_id=creation.group_id,
         )
         tries = rng.choice((1, 1, 3))
         answer = await self.ask(message, tries)
@@ -285,10 +312,53 @@ class Users:
     async def _remove_host(self) -> None:
         await self.ask(RemoveHost(caller=self._admin(), host=self.rng.choice(self.cloud.hosts)))
 
-    async def _group(self) -> None:
+    async def _security_group(self) -> None:
         caller = self._caller()
         group = NewSecurityGroup(name=f"g{self._count}")
         await self.ask(CreateSecurityGroups(caller=caller, groups=(group,)))
+
+    # ------------------------------------------------------------------ where servers may be
+    def _some_group(self, project_id: str) -> str:
+        """A server group; mostly none."""
+        own = [group_id for group_id, owner in self.ledger.groups.items() if owner == project_id]
+        wish = self.rng.random()
+        if wish < 0.02:
+            return NOBODYS_ID
+        return self.rng.choice(own[-3:]) if own and wish < 0.4 else ""
+
+    async def _make_group(self) -> None:
+        caller, policy = self._caller(), self.rng.choice(GROUP_POLICIES)
+        most = self.rng.choice((1, 2)) if policy == "anti-affinity" else 1
+        message = CreateServerGroup(caller=caller, name="g", policy=policy, max_servers_per_host=most)
+        answer: Any = await self.ask(message, self.rng.choice((1, 3)))
+        if not isinstance(answer, NovaFastError):
+            self.ledger.groups[answer.group.id] = caller.project_id
+
+    async def _drop_group(self) -> None:
+        group_id = self.rng.choice([*self.ledger.groups, NOBODYS_ID])
+        project_id = self.ledger.groups.pop(group_id, PROJECTS[0])
+        await self.ask(DeleteServerGroup(caller=self._caller(project_id), group_id=group_id))
+
+    async def _make_aggregate(self) -> None:
+        zone = self.rng.choice(("", *ZONES))
+        message = CreateAggregate(caller=self._admin(), name=f"a{self._count % 4}", zone=zone)
+        answer: Any = await self.ask(message, self.rng.choice((1, 3)))
+        if not isinstance(answer, NovaFastError):
+            self.ledger.aggregates[answer.aggregate.number] = zone
+
+    async def _change_aggregate(self) -> None:
+        rng, caller = self.rng, self._admin()
+        number, host = rng.choice([*self.ledger.aggregates, 10_000]), rng.choice([*self.cloud.hosts, "nowhere"])
+        wish = rng.random()
+        if wish < 0.5:
+            await self.ask(AddAggregateHost(caller=caller, number=number, host=host))
+        elif wish < 0.8:
+            await self.ask(RemoveAggregateHost(caller=caller, number=number, host=host))
+        elif wish < 0.9:
+            await self.ask(SetAggregateMetadata(caller=caller, number=number, metadata={ZONE_KEY: rng.choice(ZONES)}))
+        else:
+            self.ledger.aggregates.pop(number, None)
+            await self.ask(DeleteAggregate(caller=caller, number=number))
 
 
 def unsure(answer: Message | NovaFastError) -> bool:
