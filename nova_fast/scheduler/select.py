@@ -5,9 +5,8 @@ The :class:`Scheduler` is what the daemon drives: it is told of the hosts (``loa
 the fleet as the ones before it left it. Asking twice for one server is asking once.
 
 A request may stand for many servers with the same wishes. Where the index can answer, the table places them all in one
-call; else each is decided alone. A placement says what was decided: how many hosts passed, and what the best of them
-weighed. Of those that the table places in one call it says what the winner weighed, and how many hosts passed for the
-first of them.
+call; else each is decided alone. A placement says what was decided: how many hosts passed, and what the best of
+them weighed.
 """
 
 from __future__ import annotations
