@@ -8,7 +8,7 @@ from array import array
 import pytest
 
 from nova_fast._ext.fleet import HostClass, HostTable
-from nova_fast._ext.rows import NEVER, NO_LIMIT, ExtraTerm, HostRow, RequestClass, Taken
+from nova_fast._ext.rows import NEVER, NO_LIMIT, ExtraTerm, HostRow, Multipliers, RequestClass, Taken
 from tests.lengths import repeats
 
 from .fleet_oracle import OracleClass
@@ -216,6 +216,51 @@ def test_multipliers_that_differ_by_profile_are_exact() -> None:
     for row, score in asked.place(20, Taken(0, 1, 0, 1, 1)):
         assert with_bits([(row, score)]) == with_bits(world.twin.rank(twin)[:1])
         world.twin.change(row, Taken(0, 1, 0, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "multipliers",
+    [MULTIPLIERS[0], (1.0, 1.0, 1.0, -1.0, 0.0, 0.0, 0.0, -0.5), (0.0, 0.0, 0.0, 0.0, 2.0, -1.0, 0.0, 0.0)],
+)
+def test_what_is_the_same_of_all_hosts_may_begin_to_differ_and_cease_again(multipliers: Multipliers) -> None:
+    """Failed builds, devices, versions: a class leaves out what says nothing, and must notice when it does."""
+    rng = random.Random(repr(multipliers))
+    for hosts in (1, 2, 100, 5_000):
+        table = HostTable(spread_rows=64)
+        for profile in range(4):
+            table.set_version(profile, 8_002_000)
+        for _ in range(hosts):
+            table.put(table.add(), large_row(rng, "full"))
+        classes = []
+        for number in range(3):
+            asked = table.define(RequestClass(number, 2048 << number, 1, 20, multipliers))
+            asked.extend([NO_LIMIT, NO_LIMIT, 4, NEVER if number else 4], [NO_LIMIT] * 4)
+            classes.append(asked)
+        odd: list[tuple[int, HostRow]] = []
+        for step in range(400):
+            row = rng.randrange(hosts)
+            if odd and rng.random() < 0.4:
+                table.put(*odd.pop())
+                if not odd:
+                    table.set_version(0, 8_002_000)
+            elif step % 40 < 8 and not any(row == other for other, _ in odd):
+                before = HostRow(*table.get(row))
+                odd.append((row, before))
+                changes = rng.choice(({"failed_builds": 1}, {"pci_weight": 0}, {"failed_builds": 2, "pci_weight": 7}))
+                table.put(row, before._replace(**changes))
+                if rng.random() < 0.3:
+                    table.set_version(0, 9_000_000)
+            elif not any(row == other for other, _ in odd):
+                table.change(row, rng.choice((-512, 512)), 0, 0, 0, 0)
+            asked = rng.choice(classes)
+            if rng.random() < 0.2:
+                table.tend(3, rng.choice([1, 1000]), rng.choice([0, 2, 1000]))
+            assert with_bits(asked.best(3)) == with_bits(asked.scan(3))
+            if rng.random() < 0.1:
+                for passing, ranking in asked.place_among(2, Taken(512, 1, 1, 0, 1), 2):
+                    assert ranking and passing > 0
+                assert with_bits(asked.best(3)) == with_bits(asked.scan(3))
+                odd.clear()
 
 
 def test_an_idle_moment_goes_to_the_class_that_is_furthest_behind() -> None:
