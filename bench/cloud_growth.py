@@ -88,7 +88,8 @@ def _heartbeats(cloud: Cloud, crowd: Crowd, hosts: int, *, quick: bool) -> Size:
     seconds = time.monotonic() - begin
     hub_s, later = cpu_s(pids["conductor"]) - hub_s, crowd.heard()
     with cloud.books() as books:
-        assert books.hosts_up() >= hosts, f"{books.hosts_up()} of {hosts} hosts are up"
+        if (up := books.hosts_up()) < hosts:
+            raise Refused(f"{up} of {hosts} hosts are up")
     crowd.check_rhythm(heard, later, seconds, HEARTBEAT_QUICK_S if quick else HEARTBEAT_S)
     size = Size(
         hosts=hosts, up_s=up_s, hub_cores=hub_s / seconds, hub_mib=pss_mib(pids["conductor"]),
