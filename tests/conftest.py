@@ -11,6 +11,8 @@ from functools import cache
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.lengths import TORTURE
+
 
 @cache
 def _lacks_root() -> str:
@@ -52,12 +54,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(reason)
 
 
-# A shared machine is slow at times; a test that hangs is caught by its own limits. CI repeats the same examples, so
-# that it is red for what changed and for nothing else; new ones are found by whoever runs the tests at his desk.
+# A shared machine is slow at times; a test that hangs is caught by its own limits. ``make test`` repeats the same
+# examples, so that it is red for what changed and for nothing else; ``make torture`` looks for new ones.
 settings.register_profile(
     "shared",
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
-    derandomize=bool(os.environ.get("CI")),
+    derandomize=not TORTURE,
 )
 settings.load_profile("shared")
