@@ -83,7 +83,9 @@ def test_a_backup_is_of_one_moment_while_the_store_is_written(place: Place) -> N
     writer.start()
     seen = set()
     try:
-        for number in range(10):
+        for number in range(200):
+            if number >= 10 and len(seen) > 2:
+                break
             file = place.file.with_name(f"{number}.nfb")
             write_backup(store, file, version="0", made_at="now")
             with check.unpacked(file) as copy, copy.snapshot() as snapshot:
