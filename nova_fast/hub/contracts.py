@@ -108,6 +108,7 @@ class Contracts(msgspec.Struct, frozen=True, kw_only=True):
     peer_reads: MessageDecoder
     admits: Callable[[str], bool]  # whether a peer may have this name, whatever its key
     shows_events: Callable[[str], bool]  # whether the peer of this name may read the event stream
+    waits_to_return: Callable[[str], bool] = lambda _name: False  # one of many, who had better not come back at once
 
 
 #: Those of the conductor and the daemons. SAFETY: events tell of every project, a node only knows its own machines.
@@ -117,6 +118,7 @@ DAEMONS = Contracts(
     peer_reads=PEER_DECODER,
     admits=lambda _name: True,
     shows_events=lambda name: not is_node_daemon(name),
+    waits_to_return=is_node_daemon,
 )
 
 

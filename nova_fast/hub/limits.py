@@ -28,6 +28,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     resend_after_s: float = 10.0  # first resend of a call without an answer; doubles each time
     resend_after_s_max: float = 60.0
     hello_retry_s: float = 0.25
+    returns_per_s: float = 250.0  # peers of those who wait to return when they have lost the hub
     reopen_after_s: float = 3.0  # without a welcome for so long, the socket is made anew; doubles each time
     reopen_after_s_max: float = 24.0
     linger_ms: int = 200

@@ -22,10 +22,12 @@ from nova_fast.hub import wire
 from nova_fast.hub.callbacks import tell
 from nova_fast.hub.contracts import DAEMONS, ENCODER, Contracts
 from nova_fast.hub.events import EventReader
+from nova_fast.hub.heartbeat import Heartbeat
 from nova_fast.hub.incoming import Handlers, IncomingCalls, Settings, read_answer
 from nova_fast.hub.keys import PeerKeys
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.outgoing import OutgoingCalls
+from nova_fast.hub.pace import Return
 from nova_fast.hub.sockets import FdSocket, Outbox, Sent, part_sender, send_frame
 from nova_fast.hub.transport import check_address, peer_socket
 from nova_fast.model.base import Message
@@ -73,8 +75,7 @@ class Peer:
         #: Called when a newer process took this name; this Peer is of no use then.
         self.on_replaced: Callable[[], None] | None = None
         self._config, self._keys = config, keys
-        self._edges = edges
-        self._contracts = contracts
+        self._edges, self._contracts = edges, contracts
         self._limits = limits or Limits()
         self._settings = Settings(self._limits, self.counters)
         self._handlers = Handlers()
@@ -82,13 +83,14 @@ class Peer:
         self._hub_session = b""
         self._call_ids = wire.CallIds(edges.entropy)
         self._reader = EventReader(self._put, self.counters)
+        self._return = Return(edges.entropy, waits=contracts.waits_to_return(name))
         self._context: Context | None = None
         self._fd: FdSocket | None = None
         self._waiters: set[asyncio.Future[None]] = set()
-        self._beat: asyncio.Task[None] | None = None
         self._tick_timer: asyncio.TimerHandle | None = None
         self._tick_due_s = 0.0
         self._welcomed = False
+        self._met = False  # this socket has been connected
         self._refusal: NovaFastError | None = None
         self._hello_s = -1.0  # of the loop's clock, when the last HELLO left
         self._heard_s = 0.0
@@ -125,6 +127,7 @@ class Peer:
         hub, reads = self._contracts.hub, self._contracts.peer_reads
         self._outgoing = OutgoingCalls(hub, self._put, self._limits, self.counters)
         self._incoming = IncomingCalls(hub, reads, self._handlers, self._put, self._settings)
+        self._heartbeat = Heartbeat(self.name, self.call, self._outbox.offer)
         self._context = self._edges.new_context()
         self._open()
         self._schedule_tick(0.0)
@@ -136,9 +139,7 @@ class Peer:
         self._closed = True
         if self._context is None:
             return
-        if self._beat is not None:
-            self._beat.cancel()
-            await asyncio.gather(self._beat, return_exceptions=True)
+        await self._heartbeat.close()
         await self._handlers.close()
         self._stop("the hub is closing")
         await asyncio.to_thread(self._edges.end_context, self._context)  # waits for at most linger_ms
@@ -183,13 +184,13 @@ class Peer:
 
     def _open(self) -> None:
         assert self._context is not None
-        self._socket = peer_socket(self._context, self._config, self._limits, self._keys)
+        self._socket = peer_socket(self._context, self._config, self._limits, self._keys, self._return.reconnect_ms)
         self._recv = self._socket.recv
         self._send_part = part_sender(self._socket)
         self._get = self._socket.get
         self._socket.connect(self.address)
         self._fd = FdSocket(self._socket, self._drain, self._after_drain, self._settings.departures)
-        self._opened_s = self._loop.time()
+        self._opened_s, self._met = self._loop.time(), False
 
     def _put(self, frame: bytes) -> None:
         if self._welcomed:
@@ -200,6 +201,8 @@ class Peer:
             return Sent.GONE
         sent = send_frame(self._send_part, frame)
         self._fd.sent()
+        if sent is Sent.FULL and self._return.spread_s:
+            self._loop.call_soon(self._look)
         return sent
 
     def _drain(self, budget: int) -> bool:
@@ -222,8 +225,20 @@ class Peer:
 
     def _after_drain(self) -> None:
         self._handlers.hand_over()
+        if self._return.spread_s:
+            self._look()
         if not self._welcomed and self._hello_s < self._opened_s:
             self._hello()  # the socket woke because it is connected now
+
+    def _look(self) -> None:
+        """When the connection is gone, with those of many others: wait for our turn to come back."""
+        if self._fd is None or not self._met or self._fd.takes_more():
+            return
+        self._fd.close(0)
+        self._fd = None
+        self._lost()
+        if not self._closed:
+            self._schedule_tick(self._return.wait_s())
 
     def _skip_parts(self) -> None:
         self.counters.malformed += 1
@@ -252,7 +267,7 @@ class Peer:
             self._outgoing.answered(call_id, read_answer(self._contracts.peer_reads, body))
         elif kind == wire.CALL:
             self._incoming.receive(call_id, deadline_us, body)
-        elif kind != wire.PING:
+        elif kind != wire.PING or body:
             try:
                 self._on_control(kind, call_id, body)
             except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -273,6 +288,8 @@ class Peer:
             self._on_refused(from_failure(wire.REFUSED_DECODER.decode(body).failure))
         elif kind == wire.REPLACED:
             self._on_replaced()
+        elif kind == wire.PING:
+            self._return.heard(body)
         else:
             self.counters.malformed += 1
 
@@ -284,7 +301,7 @@ class Peer:
             return
         hello = wire.Hello(name=self.name, session=self._session, protocol=wire.PROTOCOL, joined=True)
         if self._send(wire.pack(wire.HELLO, body=ENCODER.encode(hello))) is Sent.OK:
-            self._hello_s = now_s
+            self._hello_s, self._met = now_s, True
 
     def _on_welcome(self, welcome: wire.Welcome) -> None:
         now_s = self._loop.time()
@@ -367,32 +384,17 @@ class Peer:
                 _log.warning("%s has been silent for %.1f s", self._contracts.hub, now_s - self._heard_s)
                 self._lost()
                 return
-            self._send_heartbeat()
+            self._heartbeat.beat(self.heartbeat, self.on_heard, self._heartbeat_s)
             self._reader.beat()
             self._incoming.forget_old()
             self._schedule_tick(min(self._heartbeat_s, self._down_after_s / 4))
             return
-        if now_s - self._opened_s > self._reopen_after_s:
+        if self._fd is None:
+            self._open()
+        elif now_s - self._opened_s > self._reopen_after_s + self._return.spread_s:
             # A handshake that failed makes ZeroMQ give up for good; the key may have been let in since.
-            assert self._fd is not None
             self._reopen_after_s = min(2 * self._reopen_after_s, self._limits.reopen_after_s_max)
             self._fd.close(0)
             self._open()
         self._hello()
         self._schedule_tick(self._limits.hello_retry_s if self._refusal is None else self._limits.reopen_after_s)
-
-    def _send_heartbeat(self) -> None:
-        if self.heartbeat is not None and (self._beat is None or self._beat.done()):
-            self._beat = self._loop.create_task(self._call_heartbeat(self.heartbeat))
-        else:
-            self._outbox.offer(wire.pack(wire.PING))
-
-    async def _call_heartbeat(self, heartbeat: Callable[[], Message]) -> None:
-        try:
-            heard = await self.call(heartbeat(), timeout_s=self._heartbeat_s)
-            tell(self.on_heard, heard)
-        except NovaFastError as error:
-            _log.warning("heartbeat of %s: %s", self.name, error.message)
-        except Exception:  # noqa: BLE001 - logged or answered, never fatal to others
-            _log.exception("the heartbeat of %s cannot be made", self.name)
-            self._outbox.offer(wire.pack(wire.PING))

@@ -25,7 +25,7 @@ import zmq
 
 from nova_fast.config import ConfigError, HubConfig
 from nova_fast.edges import REAL, Context, Edges
-from nova_fast.hub import wire
+from nova_fast.hub import pace, wire
 from nova_fast.hub.callbacks import tell
 from nova_fast.hub.conduct import (
     ASIDE_BYTES_MAX,
@@ -63,6 +63,7 @@ M = TypeVar("M", bound=Message)
 
 _DONTWAIT = int(zmq.DONTWAIT)
 _RCVMORE = int(zmq.RCVMORE)
+_PING = wire.pack(wire.PING)
 _REFUSALS_LOGGED_MAX = 1000
 _NAME_LOGGED_MAX = 256
 #: Links that are looked at in one go at a tick, and the part of the time until the next one that all of them take.
@@ -119,6 +120,7 @@ class HubServer:
         self._tick_timer: asyncio.TimerHandle | None = None
         self._tick_s = min(config.heartbeat_s, config.down_after_s / 4)
         self._tick_due_s = 0.0
+        self._ping_many = _PING  # for those who wait to return
         self._closed = False
 
     def handle(
@@ -568,6 +570,7 @@ class HubServer:
             _log.warning("%d connections were cut since the last tick", self.counters.cut - self._cut_told)
             self._cut_told = self.counters.cut
         links = list(self._links.values())
+        self._ping_many = pace.ping(len(links), self._limits.returns_per_s, self._config.down_after_s)
         if was_stalled:
             for link in links:
                 link.heard_s = now_s  # it was this process that did not listen
@@ -578,15 +581,14 @@ class HubServer:
         if self._closed:
             return
         now_s = self._loop.time()
-        ping = wire.pack(wire.PING)
         link = None
         for link in itertools.islice(links, _TICK_LINKS):
             if self._links.get(link.name) is link:  # not forgotten since
-                self._tick_link(link, now_s, ping)
+                self._tick_link(link, now_s)
         if link is not None:
             self._loop.call_later(pause_s, self._tick_some, links, pause_s)
 
-    def _tick_link(self, link: Link, now_s: float, ping: bytes) -> None:
+    def _tick_link(self, link: Link, now_s: float) -> None:
         link.conduct.forgive()
         link.incoming.forget_old()
         silent_s = now_s - link.heard_s
@@ -596,7 +598,7 @@ class HubServer:
             self._unlink(link)
             self._down(link)
         elif link.route is not None:
-            link.outbox.offer(ping)
+            link.outbox.offer(self._ping_many if self._contracts.waits_to_return(link.name) else _PING)
         elif silent_s > self._limits.forget_after_s and link.idle:
             self._links.pop(link.name, None)
 

@@ -30,6 +30,7 @@ _DONTWAIT = int(zmq.DONTWAIT)
 _DONTWAIT_MORE = int(zmq.DONTWAIT | zmq.SNDMORE)
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
 
 DRAIN_BUDGET = 128  # messages received before the loop gets its turn
 _FLUSH_DELAY_S_MIN = 0.002
@@ -111,6 +112,12 @@ class FdSocket:
     def _has_more(self) -> bool:
         # PERF: asking for EVENTS costs half of a receive that finds nothing (2.2 against 4.8 µs).
         return not self._closed and bool(int(self.socket.get(_EVENTS)) & _POLLIN)
+
+    def takes_more(self) -> bool:
+        """Whether a frame could be sent now: a DEALER is connected, and what was sent before has left or can wait."""
+        events = int(self.socket.get(_EVENTS))
+        self._more |= bool(events & _POLLIN)  # asking uses up the edge
+        return bool(events & _POLLOUT)
 
     def _on_readable(self) -> None:
         if self._closed:

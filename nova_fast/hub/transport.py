@@ -20,10 +20,8 @@ from nova_fast.hub.limits import Limits
 
 _IPC_PATH_MAX = 107  # bytes in sockaddr_un, less the final zero
 _BACKLOG = 4096
-_RECONNECT_MS = 50
 _CUT_READS = 16
 _CUT_READ_BYTES = 1 << 18
-_RECONNECT_MS_MAX = 1000
 
 
 def check_address(address: str, *, has_keys: bool) -> None:
@@ -97,14 +95,22 @@ def _is_listening(path: Path) -> bool:
 
 
 def peer_socket(
-    context: zmq.Context[zmq.Socket[bytes]], config: HubConfig, limits: Limits, keys: PeerKeys | None
+    context: zmq.Context[zmq.Socket[bytes]],
+    config: HubConfig,
+    limits: Limits,
+    keys: PeerKeys | None,
+    reconnect_ms: tuple[int, int],
 ) -> zmq.Socket[bytes]:
-    """A DEALER that takes messages only while it is connected, and shows itself on every new connection."""
+    """A DEALER that takes messages only while it is connected, and shows itself on every new connection.
+
+    Between two attempts to connect pass ``reconnect_ms``: the first number, doubled up to the second; if that is 0, the
+    first number and up to as much again, at random.
+    """
     socket = context.socket(zmq.DEALER)
     socket.setsockopt(zmq.IMMEDIATE, 1)
     socket.setsockopt(zmq.PROBE_ROUTER, 1)
-    socket.setsockopt(zmq.RECONNECT_IVL, _RECONNECT_MS)
-    socket.setsockopt(zmq.RECONNECT_IVL_MAX, _RECONNECT_MS_MAX)
+    socket.setsockopt(zmq.RECONNECT_IVL, reconnect_ms[0])
+    socket.setsockopt(zmq.RECONNECT_IVL_MAX, reconnect_ms[1])
     _set_common(socket, config, limits)
     socket.setsockopt(zmq.HEARTBEAT_IVL, max(1, int(config.heartbeat_s * 1000)))
     socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, max(1, int(config.down_after_s * 1000)))

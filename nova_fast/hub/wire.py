@@ -102,6 +102,13 @@ class Position(Value, frozen=True):
     generation: int
 
 
+class Pace(Value, frozen=True):
+    """hub → peer, in a PING: over how long those who lose the hub are to spread when they come back."""
+
+    spread_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 0.0
+
+
+PACE_DECODER = msgspec.msgpack.Decoder(Pace)
 HELLO_DECODER = msgspec.msgpack.Decoder(Hello)
 WELCOME_DECODER = msgspec.msgpack.Decoder(Welcome)
 REFUSED_DECODER = msgspec.msgpack.Decoder(Refused)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections import Counter
 from pathlib import Path
@@ -55,6 +56,10 @@ class Honest:
         self._wrong = 0
         self._failures: list[str] = []
         self._latencies_ms: list[float] = []
+        self._hub_clock = time.CLOCK_PROCESS_CPUTIME_ID
+        self._hub_ms: list[float] = []
+        self._welcomes = 0
+        self._place = place
         self._calling: set[asyncio.Task[None]] = set()
         self._seen: dict[str, list[str]] = {name: [] for name in self._subscribers}
         self._gaps: list[str] = []
@@ -64,6 +69,7 @@ class Honest:
         """Connect all; the seconds that took."""
         begin = time.monotonic()
         for peer in self._peers:
+            peer.on_connected = self._welcomed
             peer.handle(ReadConsole, self._console)
             if peer.name in self._subscribers:
                 self._subscribe(peer)
@@ -71,6 +77,13 @@ class Honest:
         for peer in self._peers:
             await peer.connected(timeout_s)
         return time.monotonic() - begin
+
+    def _welcomed(self, _new_hub: bool) -> None:
+        self._welcomes += 1
+
+    def welcomes(self) -> int:
+        """How often a peer has been welcomed."""
+        return self._welcomes
 
     def connected(self) -> int:
         return sum(peer.is_connected for peer in self._peers)
@@ -100,19 +113,30 @@ class Honest:
         await self.answered()
         return self._latencies_ms[before:]
 
+    async def call_and_look(self, rate: float, seconds: float, hub_pid: int) -> tuple[list[float], list[float]]:
+        """The same, and for each call the processor time in ms that the hub used while it was under way.
+
+        This is what the hub does with its own time. It is the same on a machine on which others are busy too.
+        """
+        self._hub_clock = (~hub_pid << 3) | 2  # how Linux numbers the clocks of other processes
+        before = len(self._latencies_ms)
+        latencies_ms = await self.call_steadily(rate, seconds)
+        return latencies_ms, self._hub_ms[before:]
+
     async def begin_calls(self, rate: float, seconds: float) -> None:
         """The same without waiting for the last answers."""
         begin = time.perf_counter()
         for number in range(int(rate * seconds)):
-            if (wait_s := begin + number / rate - time.perf_counter()) > 0:
+            intended_s = begin + number / rate
+            if (wait_s := intended_s - time.perf_counter()) > 0:
                 await asyncio.sleep(wait_s)
-            self._launch(self._peers[number % len(self._peers)])
+            self._launch(self._peers[number % len(self._peers)], intended_s)
 
     def call_all(self, calls_of_each: int) -> None:
         """Every peer makes some calls at once."""
         for peer in self._peers:
             for _ in range(calls_of_each):
-                self._launch(peer)
+                self._launch(peer, time.perf_counter())
 
     async def answered(self) -> bool:
         """Wait until no call is under way."""
@@ -120,16 +144,16 @@ class Honest:
             await asyncio.wait(self._calling, timeout=CALL_TIMEOUT_S)
         return not self._calling
 
-    def _launch(self, peer: Peer) -> None:
+    def _launch(self, peer: Peer, intended_s: float) -> None:
         call_id = self._call_ids.next()
         self._made.append(call_id)
-        task = asyncio.get_running_loop().create_task(self._call(peer, call_id))
+        task = asyncio.get_running_loop().create_task(self._call(peer, call_id, intended_s))
         self._calling.add(task)
         task.add_done_callback(self._calling.discard)
 
-    async def _call(self, peer: Peer, call_id: bytes) -> None:
+    async def _call(self, peer: Peer, call_id: bytes, intended_s: float) -> None:
         path = f"/{call_id.hex()}"
-        begin = time.perf_counter()
+        hub_used_s = time.clock_gettime(self._hub_clock)
         request = MetadataRequest(network_id="n", address="10.0.0.5", method="GET", path=path)
         try:
             answer = await peer.call(request, timeout_s=CALL_TIMEOUT_S, call_id=call_id)
@@ -139,7 +163,26 @@ class Honest:
         assert isinstance(answer, MetadataAnswer)
         self._wrong += answer.body != path.encode()
         self._answers[call_id] += 1
-        self._latencies_ms.append((time.perf_counter() - begin) * 1e3)
+        self._latencies_ms.append((time.perf_counter() - intended_s) * 1e3)
+        self._hub_ms.append((time.clock_gettime(self._hub_clock) - hub_used_s) * 1e3)
+
+    def lose_connections(self) -> int:
+        """Every connection over tcp breaks now, as when a switch restarts; how many there were."""
+        port = int(self._place.address.rpartition(":")[2])
+        lost = 0
+        for descriptor in os.listdir("/proc/self/fd"):
+            try:
+                connection = socket.socket(fileno=os.dup(int(descriptor)))
+            except OSError:
+                continue  # not a socket
+            with connection:
+                try:
+                    if connection.getpeername()[1:2] == (port,):
+                        connection.shutdown(socket.SHUT_RDWR)
+                        lost += 1
+                except OSError:
+                    continue  # not connected
+        return lost
 
     def sleep_blocked(self, until: Path) -> None:
         """Hold the loop until a file is there: the sockets stay open, ZeroMQ's thread lives, and nobody receives."""

@@ -1,4 +1,4 @@
-"""All peers reconnect at once, to a hub that was killed with calls under way and has come back."""
+"""All peers lose the hub at once: it was killed with calls under way and has come back, or it lives and they do."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import time
 import pytest
 
 from nova_fast.config import HubConfig
-from tests.hub.scene import Scene
+from tests.hub.scene import Scene, Storms
 from tests.lengths import TORTURE, repeats
 
 pytestmark = [pytest.mark.slow, pytest.mark.torture]
 
 CONFIG = HubConfig(heartbeat_s=5.0, down_after_s=20.0)
+STORM_CONFIG = HubConfig(heartbeat_s=1.0, down_after_s=20.0)
+STORMS = repeats(3, 5)
 PROCESSES = repeats(2, 5)
 PEERS = repeats(500, 5000)
 SUBSCRIBERS = 10  # of each process
@@ -51,3 +53,25 @@ def test_all_peers_come_back_to_a_killed_hub_and_every_call_has_one_effect(trans
                 assert crowd.do("answered", timeout_s=110)
             assert scene.hub.do("effects") == before + PEERS * (CALLS + 1)
         scene.assert_nothing_lost()
+
+
+def test_while_a_crowd_comes_back_the_others_do_not_wait() -> None:
+    """The connections of the crowd break at one moment; the hub and the others' connections live.
+
+    The crowd runs when nobody else wants to: its processors would be those of its own machines.
+    """
+    with Scene("tcp", STORM_CONFIG) as scene:
+        storms = Storms(scene.bystanders(), scene.hub)
+        names = [
+            [f"compute@{process}-{number}" for number in range(PEERS // PROCESSES)] for process in range(PROCESSES)
+        ]
+        crowds = [scene.honest(own) for own in names]
+        for crowd in crowds:
+            crowd.idle()
+        time.sleep(2 * STORM_CONFIG.heartbeat_s)  # until all have been told over how long they are to spread
+        for number in range(STORMS):
+            storms.quiet()
+            assert sum(crowd.do("lose_connections") for crowd in crowds) == PEERS
+            storms.disturbed(lambda welcomes=(number + 2) * PEERS: sum(c.do("welcomes") for c in crowds) >= welcomes)
+        scene.assert_nothing_lost()
+        storms.assert_others_do_not_wait()

@@ -23,7 +23,8 @@ import zmq
 from .loop import Process, SimLoop
 
 # PERF: pyzmq's constants are enums and its errors ask for their text when they are made, and every frame needs both.
-_FD, _EVENTS, _RCVMORE, _POLLIN = int(zmq.FD), int(zmq.EVENTS), int(zmq.RCVMORE), int(zmq.POLLIN)
+_FD, _EVENTS, _RCVMORE = int(zmq.FD), int(zmq.EVENTS), int(zmq.RCVMORE)
+_POLLIN, _POLLOUT = int(zmq.POLLIN), int(zmq.POLLOUT)
 _SNDMORE, _SNDHWM, _ROUTER, _DEALER = int(zmq.SNDMORE), int(zmq.SNDHWM), int(zmq.ROUTER), int(zmq.DEALER)
 _AGAIN = zmq.Again()
 _RECONNECT_S = (0.05, 1.0)
@@ -200,7 +201,8 @@ class Socket:
             return self._more
         assert option == _EVENTS, option
         self._told = False
-        return _POLLIN if self._inbox or self._part is not None else 0
+        takes_more = self._pipe is not None and self._pipe.under_way[True] < self._mark
+        return (_POLLIN if self._inbox or self._part is not None else 0) | (_POLLOUT if takes_more else 0)
 
     def bind(self, address: str) -> None:
         other = self._network.listening.get(address)
@@ -283,6 +285,7 @@ class Socket:
         if self._pipe is pipe:
             self._pipe = None
             if not self._closed:
+                self.tell()
                 self._network.later(self._network.rng.uniform(*_RECONNECT_S), self._try)
 
     def _hang_up(self, pipe: Pipe) -> None:
