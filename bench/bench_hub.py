@@ -11,6 +11,11 @@ connections, and may travel as one frame (``hub/wire.py``), which evenly spaced 
 that millisecond's; whoever was late with it pays in the latency. Each says how late it was itself and what it used of
 its core; if that is too much there is no figure.
 
+Hub and askers use three quarters of two processors meanwhile, so the tail of that latency is the queue for them: 2 to
+3 ms with nobody else there, and some ms for each hop when others want them too. So the load is offered several times,
+and what is reported is the time in which other processes used the least; beside it stands how much that was, and which
+share of the time the hub's threads waited for a processor.
+
     python -m bench hub
 """
 
@@ -34,12 +39,13 @@ import zmq
 
 from bench.arrivals import EVEN, Pacer, offsets
 from bench.histogram import Latencies
-from bench.machine import cpu_s
+from bench.machine import busy_s, cpu_s, waited_s
 from bench.open_loop import CPU_SHARE_MAX, LAG_P99_S_MAX
 from bench.ports import free_ports
 from bench.results import Refused, not_measured, report
 from bench.targets import promised
 from nova_fast.config import HubConfig
+from nova_fast.daemon import settle_memory
 from nova_fast.hub.contracts import encode_event
 from nova_fast.hub.keys import AllowList, PeerKeys, ServerKeys
 from nova_fast.hub.peer import Peer
@@ -62,6 +68,7 @@ EVENTS, EVENTS_QUICK = 100_000, 10_000
 WATCHERS = 4
 ASKERS = 2  # processes that share an open loop
 BURSTS = 1_000  # a second, of each
+ROUNDS, ROUNDS_QUICK = 5, 1  # of an open loop; the one that others disturbed the least counts
 
 
 class Meeting(msgspec.Struct, frozen=True):
@@ -78,6 +85,14 @@ class Meeting(msgspec.Struct, frozen=True):
 
     def peer_keys(self) -> PeerKeys | None:
         return PeerKeys(*self.peer, self.server[0]) if self.server[0] else None
+
+
+class Load(msgspec.Struct, frozen=True):
+    """What an open loop found, and who else wanted the processors meanwhile."""
+
+    late: Latencies
+    others: float  # share of the processors that other processes used
+    waited: float  # share of the time that threads of the hub waited for one, all together
 
 
 class _Events:
@@ -109,6 +124,7 @@ def serve(meeting: Meeting, events: int) -> None:
         server.handle_batch((ServiceReport,), answer_all)
         await server.start()
         server.notify_events(events)
+        settle_memory()  # as every daemon does
         await asyncio.Event().wait()
 
     uvloop.run(run())
@@ -168,7 +184,7 @@ class Asker:
 
 
 def offer(meeting: Meeting, name: str, rate: float, seconds: float, answers: Connection) -> None:
-    """One of the processes that share an open loop: sends its latencies, or why there are none."""
+    """One of the processes that share an open loop: sends its latencies, or why there are none, and what it used."""
 
     async def run() -> list[float] | str:
         peer = Peer(name, meeting.address, config=HubConfig(), keys=meeting.peer_keys())
@@ -183,13 +199,15 @@ def offer(meeting: Meeting, name: str, rate: float, seconds: float, answers: Con
         finally:
             await peer.close()
 
-    answers.send(uvloop.run(run()))
+    answers.send((uvloop.run(run()), time.process_time()))
 
 
-def shared_load(meeting: Meeting, rate: float, seconds: float) -> Latencies:
+def shared_load(meeting: Meeting, rate: float, seconds: float, hub_pid: int) -> Load:
     """An open loop from ASKERS processes together. Raises Refused when one of them could not keep its schedule."""
     context = multiprocessing.get_context("spawn")
     found, processes, refusals = Latencies(), [], []
+    begin, used_s = time.monotonic(), busy_s() - cpu_s(hub_pid) - time.process_time()
+    waited = waited_s(hub_pid)
     for number in range(ASKERS):
         ours, theirs = context.Pipe(duplex=False)
         share = (meeting, f"api.{number + 1}", rate / ASKERS, seconds, theirs)
@@ -198,15 +216,19 @@ def shared_load(meeting: Meeting, rate: float, seconds: float) -> Latencies:
         theirs.close()
         processes.append((process, ours))
     for process, ours in processes:
-        answer = ours.recv()
+        answer, its_s = ours.recv()
         process.join()
+        used_s += its_s
         if isinstance(answer, str):
             refusals.append(answer)
         else:
             found.add(answer)
     if refusals:
         raise Refused(refusals[0])
-    return found
+    passed_s = time.monotonic() - begin
+    others_s = busy_s() - cpu_s(hub_pid) - time.process_time() - used_s
+    cores = len(os.sched_getaffinity(0))
+    return Load(found, max(0.0, others_s / passed_s / cores), (waited_s(hub_pid) - waited) / passed_s)
 
 
 async def ask(meeting: Meeting, kind: str, hub_pid: int, seconds: float) -> float:
@@ -228,19 +250,27 @@ async def ask(meeting: Meeting, kind: str, hub_pid: int, seconds: float) -> floa
     return rate
 
 
-def half_load(meeting: Meeting, kind: str, rate: float, seconds: float) -> None:
+def half_load(meeting: Meeting, kind: str, half: float, hub_pid: int, *, quick: bool) -> None:
     """How late answers are at half of what was reached."""
-    try:
-        late = shared_load(meeting, rate / 2, seconds)
-    except Refused as refused:
-        not_measured(f"hub_rpc_{kind}_half_load", refused)
+    name = f"hub_rpc_{kind}_half_load"
+    loads, why = [], ""
+    for _ in range(ROUNDS_QUICK if quick else ROUNDS):
+        try:
+            loads.append(shared_load(meeting, half, SECONDS_QUICK if quick else SECONDS, hub_pid))
+        except Refused as refused:
+            why = str(refused)
+    if not loads:
+        not_measured(name, why)
+        return
+    best = min(loads, key=lambda load: load.others)
+    for percent in (50, 99.9):
+        report(f"{name}_p{percent:g}", best.late.ms(percent), "ms", None)
+    report(f"{name}_others", 100 * best.others, "% of the processors", None)
+    report(f"{name}_hub_waited", 100 * best.waited, "% of the time", None)
+    if kind == "tcp_curve":
+        promised(f"{name}_p99", best.late.ms(99))
     else:
-        for percent in (50, 99.9):
-            report(f"hub_rpc_{kind}_half_load_p{percent:g}", late.ms(percent), "ms", None)
-        if kind == "tcp_curve":
-            promised("hub_rpc_tcp_curve_half_load_p99", late.ms(99))
-        else:
-            report(f"hub_rpc_{kind}_half_load_p99", late.ms(99), "ms", None)
+        report(f"{name}_p99", best.late.ms(99), "ms", None)
 
 
 async def watch(meeting: Meeting, kind: str, events: int) -> None:
@@ -289,7 +319,7 @@ def main(*, quick: bool = False) -> None:
             assert process.pid is not None
             try:
                 rate = uvloop.run(ask(meeting, kind, process.pid, seconds))
-                half_load(meeting, kind, rate, seconds)
+                half_load(meeting, kind, rate / 2, process.pid, quick=quick)
                 uvloop.run(watch(meeting, kind, events))
             finally:
                 process.kill()

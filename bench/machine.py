@@ -88,6 +88,22 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
+def waited_s(pid: int) -> float:
+    """How long the threads of a process that are there now have waited for a processor since they began."""
+    waits = [Path(f"/proc/{pid}/task/{thread}/schedstat").read_text() for thread in os.listdir(f"/proc/{pid}/task")]
+    return sum(int(wait.split()[1]) for wait in waits) / 1e9
+
+
+def busy_s() -> float:
+    """What all processes have used of all processors since the machine began, and what other machines took of them."""
+    user, nice, system, _idle, _iowait, interrupts, softer, stolen, *_ = _processors()
+    return (user + nice + system + interrupts + softer + stolen) / _TICKS_A_SECOND
+
+
+def _processors() -> list[int]:
+    return [int(ticks) for ticks in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
+
+
 def pss_mib(pid: int) -> float:
     """Proportional set size: shared pages are divided among those who share them."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
