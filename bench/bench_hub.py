@@ -268,7 +268,7 @@ def half_load(meeting: Meeting, kind: str, half: float, hub_pid: int, *, quick: 
     report(f"{name}_others", 100 * best.others, "% of the processors", None)
     report(f"{name}_hub_waited", 100 * best.waited, "% of the time", None)
     if kind == "tcp_curve":
-        promised(f"{name}_p99", best.late.ms(99))
+        promised("hub_rpc_tcp_curve_half_load_p99", best.late.ms(99))
     else:
         report(f"{name}_p99", best.late.ms(99), "ms", None)
 
