@@ -4,20 +4,14 @@ One ROUTER socket. Every peer that has said HELLO has a :class:`~nova_fast.hub.l
 link leads to it now), its session (which process it is), the calls in both directions, and the frames it has not
 read. Routes come and go with connections; a Link stays, so calls under way outlive a broken connection and a
 restarted process.
-
-SAFETY: routes are the random ones ZeroMQ makes, never names a client chose, and no client can take over the route of
-a living one (no ROUTER_HANDOVER at that level). Which route a name leads to is decided here, at HELLO, after the key
-behind the route was compared with the allow-list: so the newest process of a name wins, but only among those that may
-have it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import TypeVar, cast
 
 import msgspec
@@ -25,35 +19,19 @@ import zmq
 
 from nova_fast.config import ConfigError, HubConfig
 from nova_fast.edges import REAL, Context, Edges
-from nova_fast.hub import pace, wire
-from nova_fast.hub.callbacks import tell
-from nova_fast.hub.conduct import (
-    ASIDE_BYTES_MAX,
-    FRAME_BYTES_SHIFT,
-    GREETING_PAUSE_S,
-    STRANGER_FRAMES_MAX,
-    TURN_FRAMES,
-    Strangers,
-)
+from nova_fast.hub import wire
+from nova_fast.hub.conduct import ASIDE_BYTES_MAX, FRAME_BYTES_SHIFT, GREETING_PAUSE_S, TURN_FRAMES
 from nova_fast.hub.contracts import DAEMONS, ENCODER, Contracts
 from nova_fast.hub.events import EventFeed, EventSource
-from nova_fast.hub.incoming import Handlers, Incoming, RunBatch, Settings, read_answer
-from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
-from nova_fast.hub.limits import Counters, Limits
+from nova_fast.hub.incoming import Incoming, RunBatch, read_answer
+from nova_fast.hub.keys import Authenticator, ServerKeys
+from nova_fast.hub.limits import Limits
 from nova_fast.hub.link import Link, PeerState
+from nova_fast.hub.membership import DONTWAIT, RCVMORE, Membership
 from nova_fast.hub.outgoing import Ended
-from nova_fast.hub.sockets import FdSocket, Sent, part_sender, send_routed
-from nova_fast.hub.transport import (
-    allow_many_connections,
-    bind_hub,
-    check_address,
-    cut_connection,
-    descriptor_of,
-    hub_socket,
-    pipe_frames_max,
-)
+from nova_fast.hub.transport import allow_many_connections, bind_hub, check_address, hub_socket, pipe_frames_max
 from nova_fast.model.base import Message
-from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastError, TooLarge, Unavailable
+from nova_fast.model.errors import NovaFastError, TooLarge, Unavailable
 
 __all__ = ["HubServer", "Incoming", "PeerState"]
 
@@ -61,18 +39,8 @@ _log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=Message)
 
-_DONTWAIT = int(zmq.DONTWAIT)
-_RCVMORE = int(zmq.RCVMORE)
-_PING = wire.pack(wire.PING)
-_REFUSALS_LOGGED_MAX = 1000
-_NAME_LOGGED_MAX = 256
-#: Links that are looked at in one go at a tick, and the part of the time until the next one that all of them take.
-#: PERF: ZeroMQ's thread sends what it is given before it reads again: 5,000 pings in one go hold everybody for 150 ms.
-_TICK_LINKS = 16
-_TICK_SHARE = 0.5
 
-
-class HubServer:
+class HubServer(Membership):
     """Binds the hub's address, answers calls of peers, calls them, and feeds them events.
 
     Handlers and callbacks run on the loop that called :meth:`start`; nothing here may be used from another thread.
@@ -91,37 +59,15 @@ class HubServer:
     ) -> None:
         """``address`` is ``ipc://…`` or ``tcp://…``; tcp needs keys. Raises ConfigError."""
         check_address(address, has_keys=keys is not None)
+        super().__init__(config, keys, limits or Limits(), edges, contracts)
         self.address = address
-        self.counters = Counters()
-        self.on_peer_up: Callable[[str, bool], None] | None = None
-        self.on_peer_down: Callable[[str], None] | None = None
-        self._config = config
         self._edges = edges
-        self._keys = keys
-        self._contracts = contracts
         self._source = events
-        self._limits = limits or Limits()
-        self._settings = Settings(self._limits, self.counters)
-        self._handlers = Handlers()
-        self._session = edges.entropy(wire.ID_BYTES)
         self._call_ids = wire.CallIds(edges.entropy)
-        self._refusals: set[tuple[str, str]] = set()
-        self._links: dict[str, Link] = {}
-        self._routes: dict[bytes, Link] = {}
-        self._strangers = Strangers()
         self._turn = 0
         self._aside: deque[Link] = deque()  # who has frames set aside
         self._aside_max = pipe_frames_max(config, self._limits)
-        self._cut_told = 0
-        self._feed: EventFeed | None = None
         self._context: Context | None = None
-        self._authenticator: Authenticator | None = None
-        self._fd: FdSocket | None = None
-        self._tick_timer: asyncio.TimerHandle | None = None
-        self._tick_s = min(config.heartbeat_s, config.down_after_s / 4)
-        self._tick_due_s = 0.0
-        self._ping_many = _PING  # for those who wait to return
-        self._closed = False
 
     def handle(
         self,
@@ -153,8 +99,8 @@ class HubServer:
         try:
             if self._keys is not None and self.address.startswith("tcp://"):
                 self._authenticator = Authenticator(self._context, self._keys.allowed, self.counters)
-            self._socket = hub_socket(self._context, self._config, self._limits)
-            self.address = bind_hub(self._socket, self.address, self._keys)
+            socket = hub_socket(self._context, self._config, self._limits)
+            self.address = bind_hub(socket, self.address, self._keys)
         except (zmq.ZMQError, OSError, ConfigError) as error:
             if self._authenticator is not None:
                 self._authenticator.close()
@@ -162,11 +108,7 @@ class HubServer:
             raise ConfigError(f"the hub cannot listen on {self.address}: {error}") from error
         if self._source is not None:
             self._feed = EventFeed(self._source, self._limits)
-        self._recv = self._socket.recv
-        self._send_part = part_sender(self._socket)
-        self._get = self._socket.get
-        self._fd = FdSocket(self._socket, self._drain, self._handlers.hand_over, self._settings.departures)
-        self._schedule_tick()
+        self._serve_on(socket, self._drain)
 
     async def close(self) -> None:
         """Say BYE, fail pending calls with Unavailable, and release the address."""
@@ -260,14 +202,14 @@ class HubServer:
         try:
             while budget > 0:
                 budget -= 1
-                route = recv(_DONTWAIT)
+                route = recv(DONTWAIT)
                 link = routes.get(route)
                 if link is None:
                     self._on_stranger(route)
                     continue
-                frame = recv(_DONTWAIT)
+                frame = recv(DONTWAIT)
                 budget -= len(frame) >> FRAME_BYTES_SHIFT
-                if get(_RCVMORE):
+                if get(RCVMORE):
                     self._skip_parts()
                     self._fault(link, len(frame))
                     continue
@@ -338,17 +280,6 @@ class HubServer:
         self._cut_route(link.route, link.descriptor)
         self._unlink(link)
 
-    def _cut_route(self, route: bytes, descriptor: int) -> None:
-        self.counters.cut += 1
-        self._strangers.cut(route)
-        cut_connection(descriptor, self.address)
-
-    def _skip_parts(self) -> None:
-        """A message of several frames is not ours: read to its end, so that the next one starts right."""
-        self.counters.malformed += 1
-        while self._get(_RCVMORE):
-            self._recv(_DONTWAIT)
-
     def _on_frame(self, link: Link, frame: bytes) -> None:
         parsed = wire.parse(frame)
         if parsed is None:
@@ -394,217 +325,3 @@ class HubServer:
             feed.acknowledge(link.name, *wire.unpack_numbers(call_id))
         else:
             self.counters.malformed += 1
-
-    # ------------------------------------------------------------------------------------------ who is who
-
-    def _on_stranger(self, route: bytes) -> None:
-        """A message from a route without a Link: a HELLO, or else the question who that is."""
-        if self._strangers.is_cut(route):
-            self._recv(_DONTWAIT)
-            while self._get(_RCVMORE):
-                self._recv(_DONTWAIT)
-            return
-        # PERF: only here the frame is taken with its metadata; the key behind a route cannot change while it lives.
-        part = self._recv(_DONTWAIT, False)
-        if part.more:
-            self._skip_parts()
-        heard = self._strangers.heard(route)
-        if heard > STRANGER_FRAMES_MAX:
-            self._cut_route(route, descriptor_of(part))
-            return
-        if part.more:
-            return
-        frame = part.bytes
-        if not frame:  # ZeroMQ's probe: a connection is there
-            self._send_route(route, wire.pack(wire.WHO))
-            return
-        parsed = wire.parse(frame)
-        if parsed is None:
-            self.counters.malformed += 1
-            return
-        kind, _, _, body = parsed
-        if kind == wire.BYE:
-            return
-        hello = wire.read_hello(body) if kind == wire.HELLO else None
-        if hello is None:
-            self.counters.malformed += kind == wire.HELLO
-            if heard.bit_count() == 1:  # asked again after 1, 2, 4, 8, … frames
-                self._send_route(route, wire.pack(wire.WHO))
-            return
-        refusal = self._objection(hello, part)
-        if refusal is None:
-            self._admit(route, hello, part)
-            return
-        self.counters.refused += 1
-        known_by = (hello.name[:_NAME_LOGGED_MAX], refusal.code)
-        if known_by not in self._refusals and len(self._refusals) < _REFUSALS_LOGGED_MAX:
-            self._refusals.add(known_by)
-            _log.warning("refused a peer: %s", refusal.message)
-        self._send_route(route, wire.pack(wire.REFUSED, body=ENCODER.encode(wire.Refused(failure=refusal.failure()))))
-        if refusal.code == "barred":
-            self._cut_route(route, descriptor_of(part))
-
-    def _objection(self, hello: wire.Hello, part: zmq.Frame) -> NovaFastError | None:
-        """Why this HELLO is refused, or None."""
-        if hello.protocol != wire.PROTOCOL:
-            return Conflict(
-                f"the peer speaks protocol {hello.protocol}, this hub {wire.PROTOCOL}",
-                code="protocol_mismatch",
-                hint="run the same version of nova-fast everywhere",
-            )
-        if not wire.valid_name(hello.name) or len(hello.session) != wire.ID_BYTES:
-            return BadRequest("the HELLO has no valid name or session", code="bad_hello")
-        if not self._contracts.admits(hello.name):
-            return Forbidden(f"no peer of this hub is called {hello.name!r}", code="name_not_allowed")
-        if self._authenticator is not None:
-            assert self._keys is not None
-            public = public_of(part)
-            if not self._keys.allowed.permits(public, hello.name):
-                return Forbidden(
-                    f"the key {public.decode()} may not use the name {hello.name!r}",
-                    code="name_not_allowed",
-                    hint="join this node with a token made for it",
-                )
-        known = self._links.get(hello.name)
-        if known is not None and known.conduct.is_barred(self._loop.time()):
-            return Unavailable(f"{hello.name} broke the rules of the hub and is barred for a while", code="barred")
-        if known is None and len(self._links) >= self._limits.peers_max:
-            return Unavailable("the hub has as many peers as it can hold", code="too_many_peers")
-        return None
-
-    def _admit(self, route: bytes, hello: wire.Hello, part: zmq.Frame) -> None:
-        link = self._link(hello.name)
-        if hello.session in link.replaced:
-            self._send_route(route, wire.pack(wire.REPLACED))
-            return
-        new_session = link.session != hello.session
-        if new_session and link.session:
-            link.replace_session()
-            if link.route is not None:
-                self.counters.replaced += 1
-                _log.info("a newer process took the name %s", link.name)
-                self._send_route(link.route, wire.pack(wire.REPLACED))
-        self._unlink(link)
-        link.session = hello.session
-        link.route = route
-        link.descriptor = descriptor_of(part)
-        link.public = public_of(part)
-        link.outbox.joins = hello.joined
-        link.up = True
-        link.heard_s = self._loop.time()
-        self._routes[route] = link
-        self._welcome(link)
-        tell(self.on_peer_up, link.name, new_session)
-
-    def _welcome(self, link: Link) -> None:
-        welcome = wire.Welcome(
-            session=self._session,
-            credits=self._config.credits,
-            heartbeat_s=self._config.heartbeat_s,
-            down_after_s=self._config.down_after_s,
-            clock_us=int(self._loop.time() * 1e6),
-            joined=True,
-        )
-        link.conduct.greeted_s = self._loop.time()
-        link.outbox.put(wire.pack(wire.WELCOME, body=ENCODER.encode(welcome)))
-        link.outgoing.link_up(self._config.credits, welcome.clock_us)
-
-    def _link(self, name: str) -> Link:
-        link = self._links.get(name)
-        if link is None:
-            reads = self._contracts.hub_reads(name)
-            link = self._links[name] = Link(name, reads, self._handlers, self._send_to, self._settings)
-            link.heard_s = self._loop.time()
-        return link
-
-    def _unlink(self, link: Link) -> None:
-        """The way to a peer is gone; what it asked and was asked stays."""
-        if link.route is None:
-            return
-        self._routes.pop(link.route, None)
-        link.route = None
-        link.conduct.drop_aside()
-        link.outbox.clear()
-        link.outgoing.link_down()
-        if self._feed is not None:
-            self._feed.unsubscribe(link.name)
-
-    def _down(self, link: Link) -> None:
-        if link.up:
-            link.up = False
-            tell(self.on_peer_down, link.name)
-
-    # ------------------------------------------------------------------------------------------ sending
-
-    def _send_to(self, link: Link, frame: bytes) -> Sent:
-        if link.route is None:
-            return Sent.GONE
-        assert self._fd is not None
-        sent = send_routed(self._send_part, link.route, frame)
-        self._fd.sent()
-        if sent is Sent.GONE:
-            self._unlink(link)
-        return sent
-
-    def _send_route(self, route: bytes, frame: bytes) -> Sent:
-        assert self._fd is not None
-        sent = send_routed(self._send_part, route, frame)
-        self._fd.sent()
-        return sent
-
-    # ------------------------------------------------------------------------------------------ heartbeats
-
-    def _schedule_tick(self) -> None:
-        self._tick_due_s = self._loop.time() + self._tick_s
-        self._tick_timer = self._loop.call_later(self._tick_s, self._tick)
-
-    def _tick(self) -> None:
-        """Ping who is linked, declare down who is silent, forget who is long gone."""
-        now_s = self._loop.time()
-        was_stalled = now_s - self._tick_due_s > self._config.heartbeat_s
-        self._schedule_tick()
-        self._strangers.forget()
-        if self._authenticator is not None:
-            self._authenticator.look()
-        if self.counters.cut > self._cut_told:
-            _log.warning("%d connections were cut since the last tick", self.counters.cut - self._cut_told)
-            self._cut_told = self.counters.cut
-        links = list(self._links.values())
-        self._ping_many = pace.ping(len(links), self._limits.returns_per_s, self._config.down_after_s)
-        if was_stalled:
-            for link in links:
-                link.heard_s = now_s  # it was this process that did not listen
-        self._tick_some(iter(links), _TICK_SHARE * self._tick_s * _TICK_LINKS / max(1, len(links)))
-
-    def _tick_some(self, links: Iterator[Link], pause_s: float) -> None:
-        """A tick's work for some links, and for the others some at a time until the next tick."""
-        if self._closed:
-            return
-        now_s = self._loop.time()
-        link = None
-        for link in itertools.islice(links, _TICK_LINKS):
-            if self._links.get(link.name) is link:  # not forgotten since
-                self._tick_link(link, now_s)
-        if link is not None:
-            self._loop.call_later(pause_s, self._tick_some, links, pause_s)
-
-    def _tick_link(self, link: Link, now_s: float) -> None:
-        link.conduct.forgive()
-        link.incoming.forget_old()
-        silent_s = now_s - link.heard_s
-        if (link.up and silent_s > self._config.down_after_s) or not self._may_stay(link):
-            if link.route is not None:
-                cut_connection(link.descriptor, self.address)
-            self._unlink(link)
-            self._down(link)
-        elif link.route is not None:
-            link.outbox.offer(self._ping_many if self._contracts.waits_to_return(link.name) else _PING)
-        elif silent_s > self._limits.forget_after_s and link.idle:
-            self._links.pop(link.name, None)
-
-    def _may_stay(self, link: Link) -> bool:
-        """Whether the key behind a link is still on the list."""
-        if self._authenticator is None or link.route is None:
-            return True
-        assert self._keys is not None
-        return self._keys.allowed.permits(link.public, link.name)
