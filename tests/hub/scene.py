@@ -108,7 +108,8 @@ class Storms:
     """What was measured before storms and in them; a storm is over when all are back, however long that takes.
 
     Two things are asked of each call: how long it took, and what the hub's process used of the processors meanwhile.
-    The first is what users see and what a busy machine spoils; the second is the hub's alone.
+    The first is what users see, and told only: on a machine of two processors that others want too it is theirs. The
+    second is the hub's alone, and bounded.
     """
 
     def __init__(self, bystanders: Remote, hub: Remote) -> None:
@@ -138,9 +139,8 @@ class Storms:
         quiet, storm = self._shown(self._quiet), self._shown(self._disturbed)
         shown = f"p99 of the latency / of the hub's time in it, ms, quiet: {quiet}, storm: {storm}"
         sys.stdout.write(shown + "\n")
-        for which, floor_ms in enumerate((STARVED_MS, STORM_HUB_MS)):
-            bound_ms = max(RATIO_MAX * statistics.median(quiet[which] for quiet in self._quiet), floor_ms)
-            assert min(storm[which] for storm in self._disturbed) <= bound_ms, shown
+        bound_ms = max(RATIO_MAX * statistics.median(hub_ms for _, hub_ms in self._quiet), STORM_HUB_MS)
+        assert min(hub_ms for _, hub_ms in self._disturbed) <= bound_ms, shown
 
     @staticmethod
     def _shown(measured: list[tuple[float, float]]) -> str:

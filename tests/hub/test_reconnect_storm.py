@@ -14,7 +14,7 @@ from tests.lengths import TORTURE, repeats
 pytestmark = [pytest.mark.slow, pytest.mark.torture]
 
 CONFIG = HubConfig(heartbeat_s=5.0, down_after_s=20.0)
-STORM_CONFIG = HubConfig(heartbeat_s=1.0, down_after_s=20.0)
+STORM_CONFIG = HubConfig(heartbeat_s=repeats(1, 5), down_after_s=20.0)
 STORMS = repeats(3, 5)
 PROCESSES = repeats(2, 5)
 PEERS = repeats(500, 5000)
@@ -69,9 +69,11 @@ def test_while_a_crowd_comes_back_the_others_do_not_wait() -> None:
         for crowd in crowds:
             crowd.idle()
         time.sleep(2 * STORM_CONFIG.heartbeat_s)  # until all have been told over how long they are to spread
-        for number in range(STORMS):
+        for _ in range(STORMS):
             storms.quiet()
-            assert sum(crowd.do("lose_connections") for crowd in crowds) == PEERS
-            storms.disturbed(lambda welcomes=(number + 2) * PEERS: sum(c.do("welcomes") for c in crowds) >= welcomes)
+            before = sum(crowd.do("welcomes") for crowd in crowds)
+            lost = sum(crowd.do("lose_connections") for crowd in crowds)
+            assert lost > PEERS / 2, "the crowd was not there"
+            storms.disturbed(lambda all_=before + lost: sum(crowd.do("welcomes") for crowd in crowds) >= all_)
         scene.assert_nothing_lost()
         storms.assert_others_do_not_wait()
