@@ -117,3 +117,25 @@ def test_a_peer_that_is_closed_while_it_waits_does_not_come_back() -> None:
             assert "compute@h1" not in second.peers()
 
     run(test)
+
+
+def test_the_hub_pings_some_peers_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ZeroMQ's thread sends all it has been given before it reads what others have sent."""
+    turns: list[list[str]] = []
+
+    async def test() -> None:
+        async with Rig(config=CONFIG, limits=LIMITS) as rig:
+            server = await rig.start(rig.new_server())
+            names = {server._link(f"compute@h{number}").name for number in range(100)}
+
+            def in_turn(*_: object) -> None:
+                turns.append([])
+                some(server, *_)
+
+            some = type(server)._tick_some
+            monkeypatch.setattr(server, "_tick_some", in_turn)
+            monkeypatch.setattr(server, "_tick_link", lambda link, now_s: turns[-1].append(link.name))
+            await until(lambda: {name for turn in turns for name in turn} == names)
+            assert max(map(len, turns)) == 16
+
+    run(test)
