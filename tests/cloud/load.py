@@ -28,7 +28,8 @@ ACTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "resume": ({"resume": None}, "ACTIVE"),
 }
 NOWHERE = "00000000-0000-4000-8000-000000000000"
-PATIENCE_S = 0.4  # before somebody without an answer asks for anything else, or an outage would use up the whole load
+PATIENCE_S = 0.4  # before somebody without an answer asks for anything else; doubles as long as there is none
+PATIENCE_S_MAX = 4.0
 UNSURE = 0  # the status of a request without an answer
 #: A guest is lost with its machine; its host tells of it within this time.
 NOTICED_S = 20
@@ -79,15 +80,16 @@ class User:
         self.servers: list[Mine] = []
         self.ports: set[str] = set()
         self.refused = 0
+        self._patience_s = PATIENCE_S
         self._choices = choices
 
     def live(self, creations: int, over: threading.Event) -> None:
-        """Create so many servers and do everything else between; goes on until ``over``."""
+        """Create servers until so many were promised, and do everything else between; goes on until ``over``."""
         made = 0
         while made < creations or not over.is_set():
             chance = self._choices.random()
             if chance < 0.35 and made < creations:
-                made += self._create(made)
+                made += self._create()
             elif chance < 0.45:
                 self._delete()
             elif chance < 0.92:
@@ -97,9 +99,10 @@ class User:
             if made >= creations:
                 time.sleep(0.05)
 
-    def _create(self, number: int) -> int:
+    def _create(self) -> int:
+        """Ask for some; how many were promised."""
         count = self._choices.choice((1, 1, 1, 1, 2, 4))
-        wish = Wish(f"{self.name}-{number}", count, accepted=False)
+        wish = Wish(f"{self.name}-{len(self.wishes)}", count, accepted=False)
         body = {**self.template, "name": wish.name, "min_count": count, "max_count": count}
         if count == 1 and self._choices.random() < 0.25 and (port := self._port()):
             body["networks"] = [{"port": port}]
@@ -111,7 +114,7 @@ class User:
             at_s = time.monotonic()
             ids = {wish.name: answer.json["server"]["id"]} if count == 1 else self._ids(wish)
             self.servers += [Mine(server_id, name, at_s) for name, server_id in ids.items()]
-        return count
+        return count if wish.accepted else 0
 
     def _ids(self, wish: Wish) -> dict[str, str]:
         """The servers of a request for several: what a reader sees once they have been promised."""
@@ -179,8 +182,10 @@ class User:
         except (OSError, http.client.HTTPException):
             answer = None
         if answer is not None and answer.status != 503:
+            self._patience_s = PATIENCE_S
             return answer
-        time.sleep(PATIENCE_S)
+        time.sleep(self._patience_s)
+        self._patience_s = min(2 * self._patience_s, PATIENCE_S_MAX)
         return Answer(UNSURE, {}, b"")
 
 
