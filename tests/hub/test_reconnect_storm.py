@@ -74,6 +74,10 @@ def test_while_a_crowd_comes_back_the_others_do_not_wait() -> None:
             before = sum(crowd.do("welcomes") for crowd in crowds)
             lost = sum(crowd.do("lose_connections") for crowd in crowds)
             assert lost > PEERS / 2, "the crowd was not there"
-            storms.disturbed(lambda all_=before + lost: sum(crowd.do("welcomes") for crowd in crowds) >= all_)
+
+            def all_are_back(welcomes: int = before + lost) -> bool:
+                return sum(c.do("welcomes") for c in crowds) >= welcomes and all(c.do("all_connected") for c in crowds)
+
+            storms.disturbed(all_are_back)
         scene.assert_nothing_lost()
         storms.assert_others_do_not_wait()
