@@ -32,6 +32,7 @@ SLICES = repeats(2, 30)
 SLICE_S = 1.0
 SERVERS = 300
 GROWTH_MIB_MAX = 300
+FLOODS_MAX = 8
 #: A shared machine has bad moments, and any slice can have one; who starves does so in each.
 STARVED_S = 3.0
 #: What an attacker sends, and whether he reads what comes back.
@@ -63,7 +64,7 @@ class Attacker:
         socket.setsockopt(zmq.LINGER, 0)
         socket.connect(self._address)
         socket.send(greeting)
-        assert socket.poll(10_000) and socket.recv()[1] in (wire.WELCOME, wire.WHO)
+        assert socket.poll(60_000) and socket.recv()[1] in (wire.WELCOME, wire.WHO)
         frames = getattr(self, f"_{kind}")()
         end, sent = time.monotonic() + seconds, 0
         while time.monotonic() < end:
@@ -142,10 +143,15 @@ def test_a_flood_starves_nobody(cloud: Cloud, victim: tuple[Client, list[str]], 
     pid = cloud.daemons()["api-0"]
     before_mib = rss_mib(pid)
     with Remote(Attacker, settings(cloud).addresses[0], rest.token, nice=19) as attacker:
-        attacker.begin("flood", kind, SLICES * SLICE_S + 0.5, reads)
-        time.sleep(0.3)
-        longest = [longest_wait_s(client, rest, ids) for _ in range(SLICES)]
-        assert attacker.finish(60) > 10
+        longest, sent = [], 0
+        for _ in range(FLOODS_MAX):  # until he has got enough of the processors for a flood
+            attacker.begin("flood", kind, SLICES * SLICE_S + 0.5, reads)
+            time.sleep(0.3)
+            longest += [longest_wait_s(client, rest, ids) for _ in range(SLICES)]
+            sent += attacker.finish()
+            if sent > 10:
+                break
+        assert sent > 10
     assert cloud.daemons()["api-0"] == pid, "the worker died"
     assert rss_mib(pid) - before_mib < GROWTH_MIB_MAX
     assert min(longest) < STARVED_S, longest
@@ -184,7 +190,7 @@ def exchange(address: str, call_id: bytes, message: Asks) -> int:
         hello = wire.Hello(name=f"client.{os.urandom(8).hex()}", session=os.urandom(16), protocol=wire.PROTOCOL)
         socket.send(wire.pack(wire.HELLO, body=ENCODER.encode(hello)))
         socket.send(wire.pack(wire.CALL, call_id, 0, ENCODER.encode(message)))
-        while socket.poll(10_000):
+        while socket.poll(60_000):
             frame = socket.recv()
             if frame[1] == wire.REPLY:
                 assert frame[2:18] == call_id
