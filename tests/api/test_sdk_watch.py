@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -157,17 +158,26 @@ def test_a_revoked_token_ends_the_watch(world: World, member: Client) -> None:
     assert time.monotonic() - began_s < 45
 
 
+@contextlib.contextmanager
+def soon(work: Callable[[], object]) -> Iterator[None]:
+    """Something is done while the block waits, and is over after it: else it would do what comes then, too."""
+    doing = threading.Timer(0.3, work)
+    doing.start()
+    yield
+    doing.join()
+
+
 def test_waiting_is_told_of_success_of_failure_and_of_the_end(world: World, member: Client) -> None:
     ids = member.servers.create(new(world), count=3).ids
-    threading.Timer(0.3, world.settle).start()
-    assert [server.status for server in member.servers.wait(ids, timeout_s=60)] == ["ACTIVE"] * 3
+    with soon(world.settle):
+        assert [server.status for server in member.servers.wait(ids, timeout_s=60)] == ["ACTIVE"] * 3
     member.servers.delete_many(ids)
-    threading.Timer(0.3, world.settle).start()
-    assert member.servers.wait(ids, "DELETED", timeout_s=60) == []
+    with soon(world.settle):
+        assert member.servers.wait(ids, "DELETED", timeout_s=60) == []
     failed = member.servers.create(new(world)).id
-    threading.Timer(0.3, lambda: world.settle(host="")).start()
-    with pytest.raises(Conflict, match="is ERROR and will not be ACTIVE: No valid host"):
-        member.servers.wait(failed, timeout_s=60)
+    with soon(lambda: world.settle(host="")):
+        with pytest.raises(Conflict, match="is ERROR and will not be ACTIVE: No valid host"):
+            member.servers.wait(failed, timeout_s=60)
     with pytest.raises(Conflict, match="is ERROR"):
         member.servers.wait(failed, timeout_s=60)
     slow = member.servers.create(new(world)).id
