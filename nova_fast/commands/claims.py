@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -25,8 +27,48 @@ def take_host(tx: Transaction, server: Server, host_name: str, chosen: Claim | N
     Raises Conflict (``claim_conflict``) when the host is gone, closed, too full, or no longer in the server's zone,
     when a CPU or device that was chosen is somebody else's, or when the rule of the server's group would be broken.
     """
-    assert not server.host, f"{server.id} has a host already"
     host = tx.get(tables.HOSTS, host_name)
+    usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
+    changed, event = _claimed(tx, server, _Place(host_name, host, usage), chosen)
+    _move(tx, usage, event)
+    return changed
+
+
+def take_hosts(tx: Transaction, taken: Sequence[tuple[Server, str, Claim | None]]) -> list[Server]:
+    """The same for several servers that are in no group, one behind the other. Raises Conflict when one is refused.
+
+    PERF: a host is counted once for all of them.
+    """
+    usages: dict[str, HostUsage] = {}
+    servers: list[Server] = []
+    events: list[Claimed] = []
+    for server, host_name, chosen in taken:
+        assert not server.group_id, f"{server.id} is in a group"  # its rule asks what others of it have
+        host, usage = tx.get(tables.HOSTS, host_name), usages.get(host_name)
+        if usage is None:
+            usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
+        changed, event = _claimed(tx, server, _Place(host_name, host, usage), chosen)
+        usages[host_name] = _changed(usage, event.claim, 1)
+        servers.append(changed)
+        events.append(event)
+    for usage in usages.values():
+        tx.put(tables.HOST_USAGE, usage)
+    tx.emit_all(events)
+    return servers
+
+
+class _Place(NamedTuple):
+    """A host as it is now, and what is taken of it."""
+
+    name: str
+    host: Host | None
+    usage: HostUsage
+
+
+def _claimed(tx: Transaction, server: Server, place: _Place, chosen: Claim | None) -> tuple[Server, Claimed]:
+    """A server with its host, and what it takes there. Raises Conflict."""
+    assert not server.host, f"{server.id} has a host already"
+    host_name, host, usage = place
     if host is None or not host.up or not host.enabled or host.forced_down:
         raise _lost(host_name, "no longer takes servers")
     if server.zone not in ("", host.zone):
@@ -35,21 +77,16 @@ def take_host(tx: Transaction, server: Server, host_name: str, chosen: Claim | N
     if rule is not None and not server_groups.may_join(tx, rule, host_name):
         raise _lost(host_name, f"is not where group {rule.id} ({rule.policy}) may have this server")
     claim = chosen or server.wish
-    usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
     if not _fits(host, usage, claim):
         raise _lost(host_name, "has no more room")
     if claim.topology is not None and (why := _shortage(host, usage, claim.topology)):
         raise _lost(host_name, why)
     properties = server.image_properties
-    _move(
-        tx,
-        usage,
-        Claimed(
-            server_id=server.id, host=host_name, claim=claim, group_id=server.group_id, image_properties=properties
-        ),
+    event = Claimed(
+        server_id=server.id, host=host_name, claim=claim, group_id=server.group_id, image_properties=properties
     )
     claimed = claim if chosen is not None or not _CLAIMING.isdisjoint(properties) else None
-    return msgspec.structs.replace(server, host=host_name, claimed=claimed)
+    return msgspec.structs.replace(server, host=host_name, claimed=claimed), event
 
 
 def _shortage(host: Host, usage: HostUsage, wanted: GuestTopology) -> str:

@@ -55,6 +55,15 @@ def save_server(tx: Transaction, server: Server, **changes: Any) -> Server:
     return changed
 
 
+def save_servers(tx: Transaction, servers: Sequence[Server]) -> None:
+    """The same for several."""
+    now_us = tx.now_us
+    changed = [msgspec.structs.replace(server, updated_at_us=max(now_us, server.updated_at_us)) for server in servers]
+    for server in changed:
+        tx.put(tables.SERVERS, server)
+    tx.emit_all([_changed(server) for server in changed])
+
+
 def insert_servers(tx: Transaction, servers: Sequence[Server]) -> None:
     """Write new servers, and tell the watchers."""
     tx.insert_all(tables.SERVERS, servers)

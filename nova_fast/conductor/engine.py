@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
 import msgspec
@@ -19,6 +20,8 @@ import msgspec
 from nova_fast.commands.guests import note_stray
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action, forget_task
+from nova_fast.conductor import together
+from nova_fast.conductor.together import US_PER_S
 from nova_fast.conductor.workflows import RECIPES
 from nova_fast.conductor.workflows.recipe import MessageOf, PeerOf, Recipe, Step, fault_of, host_down
 from nova_fast.model.base import Message
@@ -36,7 +39,6 @@ from nova_fast.state.transaction import Transaction, WriteFailed
 
 log = logging.getLogger(__name__)
 
-US_PER_S = 1_000_000
 QUEUED_AT_ONCE = 256  # workflows begun in one transaction: as many as one message to the scheduler asks for
 _STEPS_MAX = 64  # of one workflow in one transaction: more is a loop that does not end
 _NOTHING = Claim(vcpus=0, ram_mib=0, disk_gib=0)
@@ -63,14 +65,12 @@ class Engine:
         """
         self._begin(tx)
         before = len(self._asked)
-        for workflow in self._ready(tx):
-
-            def move(workflow: Workflow = workflow) -> None:
-                server = tx.get(tables.SERVERS, workflow.server_id)
-                assert server is not None, f"a workflow of {workflow.server_id}, which is gone"
-                self._run(tx, workflow, server, server)
-
-            self._contained(tx, workflow.server_id, move)
+        ready = self._ready(tx)
+        asked = together.move(tx, ready, self._task_timeout_s)
+        if asked is None:
+            for workflow in ready:
+                self._contained(tx, workflow.server_id, partial(self._move, tx, workflow))
+        self._asked += asked or ()
         tx.insert_all(tables.TASKS, self._asked[before:])
         asked, self._asked, self._asked_in = self._asked, [], None
         return asked
@@ -107,12 +107,21 @@ class Engine:
         self._begin(tx)
         before = len(self._asked)
         try:
-            for task_id, answer in answers:
-                self._take(tx, task_id, answer)
+            for alike in together.alike(answers):
+                asked = together.take(tx, alike, self._task_timeout_s)
+                if asked is None:
+                    for task_id, answer in alike:
+                        self._take(tx, task_id, answer)
+                self._asked += asked or ()
             tx.insert_all(tables.TASKS, self._asked[before:])
         except BaseException:
             del self._asked[before:]
             raise
+
+    def _move(self, tx: Transaction, workflow: Workflow) -> None:
+        server = tx.get(tables.SERVERS, workflow.server_id)
+        assert server is not None, f"a workflow of {workflow.server_id}, which is gone"
+        self._run(tx, workflow, server, server)
 
     def _take(self, tx: Transaction, task_id: str, answer: Message) -> None:
         found = _waiting(tx, task_id)
@@ -122,11 +131,7 @@ class Engine:
             return
         workflow, server, step = found
         behind = _failed if isinstance(answer, Failure) else _answered
-
-        def move() -> None:
-            self._run(tx, *behind(tx, workflow, server, step, answer), server)
-
-        self._contained(tx, server.id, move)
+        self._contained(tx, server.id, lambda: self._run(tx, *behind(tx, workflow, server, step, answer), server))
 
     def host_down(self, tx: Transaction, host: str) -> None:
         """End the tasks that a host which is down is not waited for: it cleans up by itself when it is back."""
@@ -230,8 +235,7 @@ class Engine:
         peer = question.peer(tx, server, workflow) if question.message is not None else None
         if peer is None:
             return None
-        timeout_s = question.timeout_s or self._task_timeout_s
-        deadline_us = tx.time_us + int(timeout_s * US_PER_S)
+        deadline_us = tx.time_us + int((question.timeout_s or self._task_timeout_s) * US_PER_S)
         wanted = tx.get(tables.HOST_NETWORKS, server.host) if peer.startswith("network@") else None
         task = Task(
             id=_task_id(tx, deadline_us),

@@ -15,6 +15,11 @@ def server_ports(reader: Reader, server_id: str) -> list[Port]:
     return reader.select(tables.PORTS_BY_DEVICE, server_id)
 
 
+def has_ports(reader: Reader, server_id: str) -> bool:
+    """Whether a server has ports."""
+    return reader.is_any(tables.PORTS_BY_DEVICE, server_id)
+
+
 def server_addresses(
     reader: Reader, server_id: str, names: dict[str, str] | None = None
 ) -> dict[str, list[ServerAddress]]:

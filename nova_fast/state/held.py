@@ -61,9 +61,11 @@ class Memory:
             if len(kept) > _KNOWN_MAX:
                 kept.clear()
             kept.update(
-                (key, known)
-                for key, known in one.known.items()
-                if known is not None and len(known[1]) <= _REMEMBERED_BYTES_MAX
+                {
+                    key: known
+                    for key, known in one.known.items()
+                    if known is not None and len(known[1]) <= _REMEMBERED_BYTES_MAX
+                }
             )
 
 

@@ -105,10 +105,7 @@ class Reader:
         begin = _prefix(prefix)
         if begin is None:
             return []
-        entries = self._settled(index.name)
-        cursor = self._cursors.get(index.name)
-        if cursor is None:
-            cursor = self._cursors[index.name] = self._txn.cursor(db=entries)
+        cursor = self._cursor(index)
         get, database, decode = self._txn.get, self._databases[index.table.name], index.table.decode
         found: list[R] = []
         more = cursor.set_range(begin)
@@ -121,6 +118,14 @@ class Reader:
             found.append(decode(raw))
             more = cursor.next()
         return found
+
+    def is_any(self, index: Index[Any], *prefix: str | int) -> bool:
+        """Whether there are records under the first parts of an index's key."""
+        begin = _prefix(prefix)
+        if begin is None:
+            return False
+        cursor = self._cursor(index)
+        return bool(cursor.set_range(begin)) and cast(bytes, cursor.key()).startswith(begin)
 
     def index_keys(self, index: Index[R], *prefix: str | int, after: R | None = None, limit: int = 1000) -> list[bytes]:
         """The keys of the records under the first parts of an index's key, in its order, behind ``after`` (exclusive).
@@ -219,6 +224,14 @@ class Reader:
     def _settled(self, name: str) -> Any:
         """The engine's handle of a table or index that is to be walked, with all in it that was written before."""
         return self._databases[name]
+
+    def _cursor(self, index: Index[Any]) -> lmdb.Cursor:
+        """A cursor of an index that is kept."""
+        entries = self._settled(index.name)
+        cursor = self._cursors.get(index.name)
+        if cursor is None:
+            cursor = self._cursors[index.name] = self._txn.cursor(db=entries)
+        return cursor
 
     def _counter(self, name: bytes) -> int:
         raw = self._txn.get(name, db=self._meta)

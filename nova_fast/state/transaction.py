@@ -16,13 +16,13 @@ import lmdb
 import msgspec
 
 from nova_fast.model.base import Record
-from nova_fast.model.events import Event
 from nova_fast.state import ids, schema, shown
 from nova_fast.state.carry import carry_over
 from nova_fast.state.held import UNKNOWN, WRITTEN, Known, Memory, Rows, RowsByTable
-from nova_fast.state.journal import Entropy, JournaledWrites, WriteFailed
-from nova_fast.state.reader import GENERATION, IDENTITY_GENERATION, NUMBER, STEADY_US
+from nova_fast.state.journal import Entropy, WriteFailed
+from nova_fast.state.reader import IDENTITY_GENERATION, NUMBER, STEADY_US
 from nova_fast.state.table import Index, Key, Table, encode_key
+from nova_fast.state.tail import APPENDED, EventTail
 
 R = TypeVar("R", bound=Record)
 
@@ -38,7 +38,7 @@ class DuplicateKey(Exception):
     """A unique index would hold two records; a command must have checked this before."""
 
 
-class Transaction(JournaledWrites):
+class Transaction(EventTail):
     """Reads and writes of the one writer.
 
     The times and the ids come from outside, so that it is the same when replayed. ``now_us`` is the wall clock, for
@@ -57,8 +57,6 @@ class Transaction(JournaledWrites):
         self._memory = Memory()
         self._rows = RowsByTable(self._memory)
         self._changes = shown.Changes()
-        self.events: list[tuple[int, Event]] = []
-        self.event_rows: list[tuple[int, bytes]] = []  # the same as the log has them
         self.notes: dict[str, Any] = {}  # what commands have found out so far; gone when anything is taken back
 
     # ------------------------------------------------------------------ ids and numbers
@@ -205,28 +203,11 @@ class Transaction(JournaledWrites):
         self._rows[table].known.clear()
         return self._delete_first(table.name, encode_key(key), limit)
 
-    def emit(self, event: Event) -> None:
-        """Append an event to the log; watchers see it after the commit."""
-        body = _encode(event)
-        generation = self._bump(GENERATION)
-        row, key = schema.EventRow(generation=generation, body=body), (generation,)
-        self._hold(self._rows[schema.EVENTS], key, None, (row, _encode(row), True, encode_key(key)))
-        self.events.append((generation, event))
-        self.event_rows.append((generation, body))
-
-    def emit_all(self, events: Sequence[Event]) -> None:
-        """Append events to the log, in this order."""
-        last = self._bump(GENERATION, len(events))
-        numbered = list(enumerate(events, last - len(events) + 1))
-        rows = [schema.EventRow(generation=generation, body=_encode(event)) for generation, event in numbered]
-        self.insert_all(schema.EVENTS, rows)
-        self.events += numbered
-        self.event_rows += [(row.generation, row.body) for row in rows]
-
     def settle(self) -> None:
         """Write all that is held back."""
         for table in list(self._rows):
             self._settle(table)
+        self._append_events()
 
     def begin(self, memory: Memory) -> None:
         """Know what transactions before this one knew."""
@@ -242,6 +223,7 @@ class Transaction(JournaledWrites):
         for rows in self._rows.values():
             for writes in rows.take()[1]:
                 self._write_all(writes, last=True)
+        self._append_events()
         self._keep_shown()
         for name, value in self._counters.items():
             if value != self._stored_counters[name]:
@@ -260,6 +242,8 @@ class Transaction(JournaledWrites):
         for place, key, value in reversed(self._journal[writes:]):
             if place is self._meta:
                 self._counters[key] = int.from_bytes(value, "big")
+            elif place is APPENDED:
+                self._appended = key
             elif type(place) is not Rows:
                 self._store(place, key, value)
             elif key is WRITTEN:
@@ -268,7 +252,7 @@ class Transaction(JournaledWrites):
             else:
                 place.take_back(key, *value)
         del self._journal[writes:]
-        del self.events[events:], self.event_rows[events:]
+        self._forget_events(events)
         for rows in self._rows.values():
             rows.forget()
         self.notes.clear()
@@ -357,6 +341,8 @@ class Transaction(JournaledWrites):
 
     def _settle(self, table: Table[Any]) -> None:
         """Write what is held back of a table."""
+        if table is schema.EVENTS:
+            self._append_events()
         rows = self._rows.get(table)
         if rows is None or not rows.changed:
             return
@@ -374,8 +360,11 @@ class Transaction(JournaledWrites):
 
     def _look_different(self, table: Table[R], primary: bytes, old: R | None, new: R | None) -> None:
         assert table.shown is not None
-        if old is None and table is schema.SERVERS:
-            self._changes.born(primary)
+        if table is schema.SERVERS:  # PERF: it shows itself, all of it
+            if old is None:
+                self._changes.born(primary)
+            elif old != new:
+                self._changes.noted.append((primary, False))
         else:
             self._changes.note(self, table.shown, old, new)
 

@@ -14,25 +14,29 @@ is in ERROR with the reason, and holds nothing but its record and its quota.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
-from nova_fast.commands.claims import leave_host, take_host
+from nova_fast.commands.claims import leave_host, take_host, take_hosts
 from nova_fast.commands.decisions import record_decision
 from nova_fast.commands.guests import newest_state, settled_state
 from nova_fast.commands.hosts import record_build
 from nova_fast.commands.ports import activate_ports, bind_ports, release_ports, unbind_ports
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action
-from nova_fast.conductor.workflows.recipe import Recipe, Step, compute_of, fault_of, network_of, showing
+from nova_fast.conductor.workflows.recipe import Answered, Recipe, Step, compute_of, fault_of, network_of, showing
 from nova_fast.model.base import Message
 from nova_fast.model.errors import Conflict, Failure, Kind
 from nova_fast.model.events import Released
+from nova_fast.model.hosts import Claim
 from nova_fast.model.servers import Server
 from nova_fast.model.states import PowerState, TaskState, VmState
 from nova_fast.model.tasks import ApplyNetworks, DestroyGuest, GuestState, Placement, PlacementRequest, SpawnGuest
 from nova_fast.model.workflows import Direction, Workflow
 from nova_fast.queries.guests import guest_of
 from nova_fast.queries.host_networks import wanted_networks
+from nova_fast.queries.ports import has_ports
 from nova_fast.queries.server_groups import rule_of
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Transaction
@@ -80,6 +84,23 @@ def _scheduled(tx: Transaction, server: Server, workflow: Workflow, answer: Mess
     record_decision(tx, server, answer, workflow.excluded_hosts)
     bind_ports(tx, server.id, answer.host)
     return server
+
+
+def _scheduled_together(tx: Transaction, answers: Sequence[Answered]) -> list[Server] | None:
+    """The same for several; one that cannot be where it was put, or is in a group, is looked at alone."""
+    chosen: list[tuple[Server, str, Claim | None]] = []
+    for server, _, answer in answers:
+        assert isinstance(answer, Placement)
+        if not answer.host or server.group_id:
+            return None
+        chosen.append((server, answer.host, answer.claim))
+    servers = take_hosts(tx, chosen)
+    for server, (_, workflow, answer) in zip(servers, answers, strict=True):
+        assert isinstance(answer, Placement)
+        record_decision(tx, server, answer, workflow.excluded_hosts)
+        if has_ports(tx, server.id):
+            bind_ports(tx, server.id, server.host)
+    return servers
 
 
 def no_valid_host(placement: Placement) -> str:
@@ -209,6 +230,7 @@ CREATE_SERVER = Recipe(
             peer=_scheduler,
             message=_placement_request,
             done=_scheduled,
+            done_together=_scheduled_together,
             undo=_unschedule,
         ),
         Step(name="network", begin=showing(TaskState.NETWORKING), peer=network_of, message=_wanted_networks),

@@ -9,7 +9,7 @@ A change returns the server as it is now; whoever moves the workflow writes it w
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -18,7 +18,7 @@ from nova_fast.model.errors import Failure, Kind
 from nova_fast.model.servers import Fault, Server
 from nova_fast.model.states import TaskState
 from nova_fast.model.workflows import Workflow
-from nova_fast.queries.ports import server_ports
+from nova_fast.queries.ports import has_ports
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Transaction
@@ -32,6 +32,9 @@ MessageOf = Callable[[Reader, Server, Workflow], Message]
 Change = Callable[[Transaction, Server, Workflow], Server]
 #: Takes the answer. May raise NovaFastError: then the step has failed.
 Take = Callable[[Transaction, Server, Workflow, Message], Server]
+Answered = tuple[Server, Workflow, Message]
+#: Takes the answers of several servers, in order; None, and nothing has happened, when one by one is the way.
+TakeAll = Callable[[Transaction, Sequence[Answered]], list[Server] | None]
 
 
 def nothing(_tx: Transaction, server: Server, _workflow: Workflow) -> Server:
@@ -65,7 +68,7 @@ def compute_of(_reader: Reader, server: Server, _workflow: Workflow) -> str | No
 
 def network_of(reader: Reader, server: Server, _workflow: Workflow) -> str | None:
     """The network daemon of the server's host; nobody for a server without network cards."""
-    return f"network@{server.host}" if server.host and server_ports(reader, server.id) else None
+    return f"network@{server.host}" if server.host and has_ports(reader, server.id) else None
 
 
 def host_down(reader: Reader, server: Server) -> bool:
@@ -91,6 +94,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     peer: PeerOf = nobody
     message: MessageOf | None = None
     done: Take = ignore
+    done_together: TakeAll | None = None  # in less time
     finish: Change = nothing  # for a step without a message: all of it
     undo_peer: PeerOf = nobody
     undo_message: MessageOf | None = None
