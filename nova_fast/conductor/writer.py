@@ -211,8 +211,8 @@ class Writer:
                 return None
             results = registry.run_together(tx, [job.request for job in jobs if job.request is not None])
             if results is not None:
-                for job, result in zip(jobs, results, strict=True):
-                    self._keep(tx, job, result)
+                done = zip(jobs, results, strict=True)
+                tx.insert_all(tables.DONE_COMMANDS, [self._kept(tx, *one) for one in done if one[0].call_id])
                 return results
         except WriteFailed:
             raise  # the transaction itself is lost
@@ -223,11 +223,9 @@ class Writer:
         tx.rollback(mark)
         return None
 
-    def _keep(self, tx: Transaction, job: Job, result: Message) -> None:
-        """Keep the result of a command for its repetition."""
-        if job.call_id:
-            row = tables.DoneCommand(call_id=job.call_id, at_us=tx.time_us, result=self._encode(result))
-            tx.insert(tables.DONE_COMMANDS, row)
+    def _kept(self, tx: Transaction, job: Job, result: Message) -> tables.DoneCommand:
+        """The result of a command, as it is kept for its repetition."""
+        return tables.DoneCommand(call_id=job.call_id, at_us=tx.time_us, result=self._encode(result))
 
     def _do(self, tx: Transaction, job: Job) -> Outcome:
         mark = tx.savepoint()
@@ -237,7 +235,8 @@ class Writer:
                 if kept is not None:
                     return self._decode_result(kept.result)
             result = job.work(tx)
-            self._keep(tx, job, result)
+            if job.call_id:
+                tx.insert(tables.DONE_COMMANDS, self._kept(tx, job, result))
             return result
         except NovaFastError as error:
             tx.rollback(mark)

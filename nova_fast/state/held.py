@@ -120,7 +120,8 @@ class Rows(Generic[R]):
                 own.gone.append((before[3], before[1]))
             elif now[1] != before[1]:
                 own.other.append((now[3], now[1], before[1]))
-        return changed, [own, *(_index_writes(index, rows) for index in self.table.indexes)]
+        found = [own, *(_index_writes(index, rows) for index in self.table.indexes)]
+        return changed, [writes for writes in found if writes.new or writes.other or writes.gone]
 
 
 class RowsByTable(dict[Table[Any], Rows[Any]]):

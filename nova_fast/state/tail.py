@@ -16,7 +16,7 @@ from nova_fast.model.events import Event
 from nova_fast.state import schema
 from nova_fast.state.journal import JournaledWrites
 from nova_fast.state.reader import GENERATION
-from nova_fast.state.table import encode_key
+from nova_fast.state.table import encode_keys
 
 _encode = msgspec.msgpack.Encoder().encode
 
@@ -52,7 +52,10 @@ class EventTail(JournaledWrites):
         if not new:
             return
         row_of = schema.EventRow
-        rows = [(encode_key((number,)), _encode(row_of(generation=number, body=body))) for number, body in new]
+        keys = encode_keys([(number,) for number, _ in new])
+        rows = [
+            (key, _encode(row_of(generation=number, body=body))) for key, (number, body) in zip(keys, new, strict=True)
+        ]
         added = self._write_run(schema.EVENTS.name, rows)
         assert added, "the log has one of these events already"
         self._journal.append((APPENDED, self._appended, None))

@@ -21,7 +21,7 @@ from nova_fast.state.carry import carry_over
 from nova_fast.state.held import UNKNOWN, WRITTEN, Known, Memory, Rows, RowsByTable
 from nova_fast.state.journal import Entropy, WriteFailed
 from nova_fast.state.reader import IDENTITY_GENERATION, NUMBER, STEADY_US
-from nova_fast.state.table import Index, Key, Table, encode_key
+from nova_fast.state.table import Index, Key, Table, encode_key, encode_keys
 from nova_fast.state.tail import APPENDED, EventTail
 
 R = TypeVar("R", bound=Record)
@@ -161,8 +161,9 @@ class Transaction(EventTail):
             return
         self._settle(table)
         assert not table.identity, f"{table.name} is written one by one"
-        rows = [(encode_key(table.key(record)), record) for record in records]
-        encoded = [_encode(record) for _, record in rows]
+        keys = [table.key(record) for record in records]
+        rows = list(zip(encode_keys(keys), records, strict=True))
+        encoded = [_encode(record) for record in records]
         added = self._write_run(table.name, [(row[0], raw) for row, raw in zip(rows, encoded, strict=True)])
         assert added, f"{table.name} has one of these keys already"
         for index in table.indexes:
@@ -170,8 +171,8 @@ class Transaction(EventTail):
                 raise DuplicateKey(f"{index.name} has one of these entries already")
         if len(records) <= _RUN_KNOWN_MAX:
             known = self._rows[table]
-            for (primary, record), raw in zip(rows, encoded, strict=True):
-                known.remember(table.key(record), (record, raw, True, primary))
+            for key, (primary, record), raw in zip(keys, rows, encoded, strict=True):
+                known.remember(key, (record, raw, True, primary))
         if table.shown is not None:
             for primary, record in rows:
                 self._changed(table, primary, None, record)
@@ -221,7 +222,7 @@ class Transaction(EventTail):
     def finish(self) -> None:
         """Keep what looks different, the counters and the steady time: the last writes of every transaction."""
         for rows in self._rows.values():
-            for writes in rows.take()[1]:
+            for writes in rows.take()[1] if rows.changed else ():
                 self._write_all(writes, last=True)
         self._append_events()
         self._keep_shown()
