@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from nova_fast.commands import registry
 from nova_fast.conductor import engine, together
 from nova_fast.model.base import Message
+from nova_fast.model.commands.server_groups import CreateServerGroup
+from nova_fast.model.commands.servers import ActOnServer, DeleteServer
 from nova_fast.model.errors import NovaFastError, Unavailable
-from nova_fast.model.events import Claimed, ServerChanged
+from nova_fast.model.events import Claimed, Released, ServerChanged
 from nova_fast.model.flavors import Flavor
 from nova_fast.model.states import Action
 from nova_fast.model.tasks import Done, GuestState, Placement
@@ -33,6 +36,8 @@ class Story:
         self.cloud, self.rng = cloud, rng
         self.late: list[tuple[Task, Message]] = []
         cloud.store.run(lambda tx: tx.put(tables.FLAVORS, BIG))
+        group = CreateServerGroup(caller=ALICE, name="g", policy="anti-affinity", max_servers_per_host=2)
+        self.group_id = cloud.run(group).group.id
 
     def number(self, server_id: str) -> int:
         server = self.cloud.find(server_id)
@@ -40,31 +45,27 @@ class Story:
 
     def commands(self) -> None:
         cloud, rng = self.cloud, self.rng
+        requests: list[Message] = []
         for _ in range(rng.randint(1, 4)):
             kinds: tuple[dict[str, Any], ...] = ({"networks": "none"}, {"networks": "none"}, {}, {"flavor_id": "2"})
             fields = {**rng.choice(kinds), "config_drive": rng.random() < 0.2}
             count = rng.choice((1, 3, 5))
-            self.attempt(cloud.wish(rng.choice((ALICE, BOB)), **fields, min_count=count, max_count=count))
+            caller = rng.choice((ALICE, BOB))
+            if caller is ALICE and rng.random() < 0.2:
+                fields["group_id"] = self.group_id
+            requests.append(cloud.wish(caller, **fields, min_count=count, max_count=count))
         servers = sorted(cloud.store.read(lambda r: list(r.scan(tables.SERVERS))), key=lambda server: server.number)
-        for server in rng.sample(servers, min(len(servers), rng.randint(0, 5))):
+        for server in rng.sample(servers, min(len(servers), rng.randint(0, 8))):
+            caller = ALICE if server.user_id == "alice" else BOB
             if rng.random() < 0.5:
-                cloud.delete(server.id, ALICE if server.user_id == "alice" else BOB)
+                requests.append(DeleteServer(caller=caller, server_id=server.id))
             else:
-                self.act(server.id, rng.choice((Action.STOP, Action.START, Action.REBOOT)))
-        if rng.random() < 0.2:
+                action = rng.choice((Action.STOP, Action.START, Action.REBOOT))
+                hard = action is Action.REBOOT and rng.random() < 0.5
+                requests.append(ActOnServer(caller=caller, server_id=server.id, action=action, hard=hard))
+        if rng.random() < 0.3:
             cloud.host_up(rng.choice(("h1", "h2")), rng.random() < 0.6)
-
-    def attempt(self, request: Message) -> None:
-        try:
-            self.cloud.run(request)
-        except NovaFastError:
-            pass
-
-    def act(self, server_id: str, action: Action) -> None:
-        try:
-            self.cloud.act(server_id, action, hard=action is Action.REBOOT and self.rng.random() < 0.5)
-        except NovaFastError:
-            pass
+        cloud.commit(lambda tx: [_attempt(tx, request) for request in requests])
 
     def answer(self, task: Task) -> Message:
         cloud, rng = self.cloud, self.rng
@@ -102,6 +103,15 @@ class Story:
     def picture(self) -> Any:
         """All that it has come to, with the random parts of it named by what they belong to."""
         return self.cloud.store.read(lambda reader: _picture(reader, self.cloud.events))
+
+
+def _attempt(tx: Transaction, request: Message) -> None:
+    """A command of a batch, as the writer does it."""
+    mark = tx.savepoint()
+    try:
+        registry.run(tx, request)
+    except NovaFastError:
+        tx.rollback(mark)
 
 
 def _picture(reader: Reader, events: list[Any]) -> Any:
@@ -178,6 +188,19 @@ def test_they_are_really_moved_together(monkeypatch: pytest.MonkeyPatch) -> None
             answers = [(task.id, cloud.good(task)) for task in tasks]
             cloud.commit(lambda tx, answers=answers: (cloud.engine.take_all(tx, answers), Done())[1])
         assert [cloud.server(server_id).vm_state for server_id in ids] == ["active"] * 4
+
+
+def test_an_answer_that_is_told_twice_is_taken_once_and_the_scheduler_hears_of_the_other() -> None:
+    with memory_store() as store:
+        cloud = Cloud(store)
+        cloud.run(cloud.wish(networks="none", min_count=4, max_count=4))
+        tasks, cloud.pending, cloud.events = cloud.pending, [], []
+        answers = [(task.id, cloud.good(task)) for task in tasks]
+        twice = [answers[2], *answers]
+        cloud.commit(lambda tx: (cloud.engine.take_all(tx, twice), Done())[1])
+        assert [task.step for task in cloud.pending] == ["spawn"] * 4
+        released = [event.server_id for event in cloud.events if isinstance(event, Released)]
+        assert released == [tasks[2].server_id]
 
 
 def test_a_defect_of_one_is_not_the_others(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

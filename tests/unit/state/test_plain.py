@@ -213,6 +213,44 @@ def test_many_of_which_one_is_refused_leave_what_was_there() -> None:
         assert contents(store) == before
 
 
+def test_two_of_many_that_clash_leave_nothing() -> None:
+    """Behind all that is there, where the engine is given them in one call."""
+    with memory_store() as store:
+        before = contents(store)
+
+        def work(tx: Transaction) -> None:
+            mark = tx.savepoint()
+            ports = [_port(number, (number % 19,), 0, 0) for number in range(20)]
+            with pytest.raises(DuplicateKey):
+                tx.insert_all(tables.PORTS, ports)
+            tx.rollback(mark)
+
+        store.run(work)
+        assert contents(store) == before
+
+
+def test_events_that_were_looked_at_and_taken_back_are_not_missed_later() -> None:
+    """Some of them had been given to the engine before the mark, some behind it."""
+
+    def work(tx: Transaction) -> list[Any]:
+        said = []
+        for begin in range(3):
+            tx.emit(HostRemoved(host=f"kept {begin}"))
+            mark = tx.savepoint()
+            tx.emit_all([HostRemoved(host="taken back"), HostRemoved(host="too")])
+            said.append(tx.size(tables.EVENTS))
+            tx.rollback(mark)
+            if begin == 1:
+                said.append([row.generation for row in tx.scan(tables.EVENTS)])
+        tx.emit(HostRemoved(host="last"))
+        return [*said, tx.events]
+
+    with memory_store() as fast, memory_store() as plain:
+        assert fast.run(work) == _as_plain(plain, work)
+        assert contents(fast) == contents(plain)
+        assert fast.read(lambda reader: reader.size(tables.EVENTS)) == 4
+
+
 @settings(max_examples=20, deadline=None)
 @given(
     st.lists(st.binary(min_size=16, max_size=16), min_size=1, max_size=20), st.integers(0, 2**57), st.integers(1, 99)
