@@ -17,6 +17,7 @@ import logging
 import sys
 from collections.abc import Coroutine
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -88,7 +89,8 @@ class Dispatcher:
             else:
                 others.append(task)
         if others:
-            self._ask(others)
+            # PERF: what is asked of one host in a row leaves as one frame, also when there are more than leave at once.
+            self._ask(sorted(others, key=attrgetter("peer")))
         if self._placements and not self._placing:
             self._placing = True
             self.spawn(self._place())
