@@ -381,7 +381,11 @@ def test_a_name_that_is_taken_gets_the_servers_id_behind_it(cloud: Cloud, guest:
     assert virsh("define", str(path)).returncode == 0
     try:
         assert cloud.spawn(guest).power_state is PowerState.RUNNING
-        assert virsh("domname", guest.server_id).stdout.strip() == f"{guest.domain_name}-{guest.server_id[:8]}"
+        for hard in (False, True):  # it keeps the name when it is defined again
+            assert virsh("domname", guest.server_id).stdout.strip() == f"{guest.domain_name}-{guest.server_id[:8]}"
+            assert cloud.power(guest, Action.REBOOT, hard=hard) is PowerState.RUNNING
+        assert cloud.power(guest, Action.STOP) is PowerState.SHUTDOWN
+        assert cloud.power(guest, Action.START) is PowerState.RUNNING
     finally:
         virsh("undefine", guest.domain_name)
 

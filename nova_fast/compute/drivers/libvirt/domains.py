@@ -73,8 +73,11 @@ class Domains:
         """Define the guest's domain or replace its definition.
 
         Another cloud or a person may have a domain of that name in the same libvirt: ours then gets the server's id
-        behind its name. Nothing but people depends on the name.
+        behind its name, and keeps it. Nothing but people depends on the name.
         """
+        known = await self.status(guest.server_id)
+        if known is not None:  # libvirt renames nothing
+            guest = msgspec.structs.replace(guest, domain_name=known.name)
         xml = domain_xml(guest, disks, console_log, self._settings)
         try:
             await self._session.call(lambda connection: connection.define(xml))
