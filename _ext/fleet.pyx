@@ -25,7 +25,8 @@ cdef enum:
     TERMS_EXTRA = 16
     TENDED_QUESTIONS = 4096  # a class that was not asked in the last so many is not tended
     SPREAD_MIN = 32  # changes that a class must be behind to be tended between two questions; in a smaller table
-    SPREAD_MIN_SMALL = 64  # more, because there is less to look at when it is asked
+    SPREAD_MIN_SMALL = 96  # more, because there is less to look at when it is asked
+    SPREAD_LOOKED = 8  # classes at most, to find such a one
     SPREAD_SMALL_SHIFT = 6  # of a class's blocks, up to 16,384 rows
     SPREAD_CHANGES = 256  # of which it hears at once
     SPREAD_SHIFT = 5  # and looks at 2 blocks of 64 rows, 4 of 128 or 8 of 256
@@ -250,17 +251,20 @@ cdef class HostTable:
         """
         cdef HostClass known
         cdef int64_t behind
+        cdef int looked
         if self.table.rows <= self.spread_rows:
             return 0
-        if self.turn >= len(self.turns):
-            self.turn = 0
-            if len(self.turns) != len(self.classes):
-                self.turns = list(self.classes.values())
-        known = self.turns[self.turn]
-        self.turn += 1
-        behind = SPREAD_MIN_SMALL if known.index.shift == SPREAD_SMALL_SHIFT else SPREAD_MIN
-        if self.table.head - known.index.cursor >= behind and self.may_tend(known):
-            class_tend(&self.table, &known.index, SPREAD_CHANGES, 1 << (known.index.shift - SPREAD_SHIFT))
+        for looked in range(SPREAD_LOOKED):  # those that are not to be tended cost nobody else's turn
+            if self.turn >= len(self.turns):
+                self.turn = 0
+                if len(self.turns) != len(self.classes):
+                    self.turns = list(self.classes.values())
+            known = self.turns[self.turn]
+            self.turn += 1
+            behind = SPREAD_MIN_SMALL if known.index.shift == SPREAD_SMALL_SHIFT else SPREAD_MIN
+            if self.table.head - known.index.cursor >= behind and self.may_tend(known):
+                class_tend(&self.table, &known.index, SPREAD_CHANGES, 1 << (known.index.shift - SPREAD_SHIFT))
+                break
         return 0
 
     cdef bint may_tend(self, HostClass known) noexcept:
