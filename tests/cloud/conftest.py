@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,7 @@ from .openstack_session import Session
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 COMMAND_TIMEOUT_S = 180
+LOG_LINES = 30  # of each daemon, beside a failure
 GUEST_BOOT_TIMEOUT_S = 240
 T = TypeVar("T")
 
@@ -150,6 +151,19 @@ class Cloud:
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10",
             "-o", "BatchMode=yes", f"root@{address}", command, check=check, timeout_s=60,
         )  # fmt: skip
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Beside a failure stands what the daemons of its cloud said last: their folder is gone soon."""
+    report = yield
+    if report.failed:
+        clouds = {getattr(value, "cloud", value) for value in item.funcargs.values() if value.__hash__}
+        for cloud in clouds:
+            for path in sorted(cloud.state.glob("log/*.log")) if isinstance(cloud, Cloud) else ():
+                lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
+                report.sections.append((f"the end of {path}", "\n".join(lines)))
+    return report
 
 
 @pytest.fixture(scope="session")
