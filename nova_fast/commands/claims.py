@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
@@ -27,15 +26,11 @@ def take_host(tx: Transaction, server: Server, host_name: str, chosen: Claim | N
     Raises Conflict (``claim_conflict``) when the host is gone, closed, too full, or no longer in the server's zone,
     when a CPU or device that was chosen is somebody else's, or when the rule of the server's group would be broken.
     """
-    host = tx.get(tables.HOSTS, host_name)
-    usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
-    changed, event = _claimed(tx, server, _Place(host_name, host, usage), chosen)
-    _move(tx, usage, event)
-    return changed
+    return take_hosts(tx, [(server, host_name, chosen)])[0]
 
 
 def take_hosts(tx: Transaction, taken: Sequence[tuple[Server, str, Claim | None]]) -> list[Server]:
-    """The same for several servers that are in no group, one behind the other. Raises Conflict when one is refused.
+    """The same for several servers, in no group, one behind the other. Raises Conflict when one is refused.
 
     PERF: a host is counted once for all of them.
     """
@@ -43,11 +38,11 @@ def take_hosts(tx: Transaction, taken: Sequence[tuple[Server, str, Claim | None]
     servers: list[Server] = []
     events: list[Claimed] = []
     for server, host_name, chosen in taken:
-        assert not server.group_id, f"{server.id} is in a group"  # its rule asks what others of it have
-        host, usage = tx.get(tables.HOSTS, host_name), usages.get(host_name)
-        if usage is None:
-            usage = tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
-        changed, event = _claimed(tx, server, _Place(host_name, host, usage), chosen)
+        assert len(taken) == 1 or not server.group_id, (
+            f"{server.id} is in a group"
+        )  # its rule asks where others of it are
+        usage = usages.get(host_name) or tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
+        changed, event = _claimed(tx, server, usage, chosen)
         usages[host_name] = _changed(usage, event.claim, 1)
         servers.append(changed)
         events.append(event)
@@ -57,18 +52,10 @@ def take_hosts(tx: Transaction, taken: Sequence[tuple[Server, str, Claim | None]
     return servers
 
 
-class _Place(NamedTuple):
-    """A host as it is now, and what is taken of it."""
-
-    name: str
-    host: Host | None
-    usage: HostUsage
-
-
-def _claimed(tx: Transaction, server: Server, place: _Place, chosen: Claim | None) -> tuple[Server, Claimed]:
-    """A server with its host, and what it takes there. Raises Conflict."""
+def _claimed(tx: Transaction, server: Server, usage: HostUsage, chosen: Claim | None) -> tuple[Server, Claimed]:
+    """A server with the host of which this is the usage, and what it takes there. Raises Conflict."""
     assert not server.host, f"{server.id} has a host already"
-    host_name, host, usage = place
+    host_name, host = usage.host, tx.get(tables.HOSTS, usage.host)
     if host is None or not host.up or not host.enabled or host.forced_down:
         raise _lost(host_name, "no longer takes servers")
     if server.zone not in ("", host.zone):

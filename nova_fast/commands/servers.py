@@ -48,8 +48,7 @@ _METADATA_STATES = (VmState.ACTIVE, VmState.PAUSED, VmState.SUSPENDED, VmState.S
 
 def save_server(tx: Transaction, server: Server, **changes: Any) -> Server:
     """Write a server with changes, stamp it, and tell the watchers."""
-    updated_at_us = max(tx.now_us, server.updated_at_us)  # never back, though the clock may be set: people poll by it
-    changed = msgspec.structs.replace(server, **changes, updated_at_us=updated_at_us)
+    changed = _stamped(tx, server, **changes)
     tx.put(tables.SERVERS, changed)
     tx.emit(_changed(changed))
     return changed
@@ -57,11 +56,15 @@ def save_server(tx: Transaction, server: Server, **changes: Any) -> Server:
 
 def save_servers(tx: Transaction, servers: Sequence[Server]) -> None:
     """The same for several."""
-    now_us = tx.now_us
-    changed = [msgspec.structs.replace(server, updated_at_us=max(now_us, server.updated_at_us)) for server in servers]
+    changed = [_stamped(tx, server) for server in servers]
     for server in changed:
         tx.put(tables.SERVERS, server)
     tx.emit_all([_changed(server) for server in changed])
+
+
+def _stamped(tx: Transaction, server: Server, **changes: Any) -> Server:
+    updated_at_us = max(tx.now_us, server.updated_at_us)  # never back, though the clock may be set: people poll by it
+    return msgspec.structs.replace(server, **changes, updated_at_us=updated_at_us)
 
 
 def insert_servers(tx: Transaction, servers: Sequence[Server]) -> None:

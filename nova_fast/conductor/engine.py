@@ -21,7 +21,6 @@ from nova_fast.commands.guests import note_stray
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action, forget_task
 from nova_fast.conductor import together
-from nova_fast.conductor.together import US_PER_S
 from nova_fast.conductor.workflows import RECIPES
 from nova_fast.conductor.workflows.recipe import MessageOf, PeerOf, Recipe, Step, fault_of, host_down
 from nova_fast.model.base import Message
@@ -124,7 +123,7 @@ class Engine:
         self._run(tx, workflow, server, server)
 
     def _take(self, tx: Transaction, task_id: str, answer: Message) -> None:
-        found = _waiting(tx, task_id)
+        found = together.waiting(tx, task_id)
         if found is None:
             if isinstance(answer, Placement) and answer.host:
                 _no_choice(tx, answer.server_id)
@@ -136,7 +135,7 @@ class Engine:
     def host_down(self, tx: Transaction, host: str) -> None:
         """End the tasks that a host which is down is not waited for: it cleans up by itself when it is back."""
         for workflow in _workflows_on(tx, host):
-            found = _waiting(tx, workflow.task_id) if workflow.task_id else None
+            found = together.waiting(tx, workflow.task_id) if workflow.task_id else None
             if found is None:
                 continue
             workflow, server, step = found
@@ -235,18 +234,8 @@ class Engine:
         peer = question.peer(tx, server, workflow) if question.message is not None else None
         if peer is None:
             return None
-        deadline_us = tx.time_us + int((question.timeout_s or self._task_timeout_s) * US_PER_S)
-        wanted = tx.get(tables.HOST_NETWORKS, server.host) if peer.startswith("network@") else None
-        task = Task(
-            id=_task_id(tx, deadline_us),
-            server_id=server.id,
-            peer=peer,
-            step=question.step,
-            deadline_us=deadline_us,
-            generation=wanted.wanted_generation if wanted is not None else 0,
-        )
-        tx.put(tables.WORKFLOWS, msgspec.structs.replace(workflow, task_id=task.id))
-        return task  # its row is written with those of others
+        asked = together.Question(workflow, server, peer, question.step, question.timeout_s)
+        return together.ask(tx, [asked], self._task_timeout_s)[0]
 
     def _contained(self, tx: Transaction, server_id: str, move: Callable[[], None]) -> None:
         """Move a workflow; a defect must not stop the others, nor leave a server in between."""
@@ -260,11 +249,6 @@ class Engine:
             tx.rollback(mark)
             del self._asked[asked:]
             _give_up(tx, server_id)
-
-
-def _task_id(tx: Transaction, deadline_us: int) -> str:
-    """PERF: the next is behind the last, so that tasks come and go at one place of their table."""
-    return f"{deadline_us:014x}{tx.random_bytes(9).hex()}"
 
 
 def _workflows_on(tx: Transaction, host: str) -> list[Workflow]:
@@ -294,16 +278,6 @@ def message_of(reader: Reader, task: Task) -> Message | None:
     make = step.message if workflow.direction is Direction.FORWARD else step.undo_message
     assert make is not None, f"step {step.name} has nothing to ask"
     return make(reader, server, workflow)
-
-
-def _waiting(reader: Reader, task_id: str) -> tuple[Workflow, Server, Step] | None:
-    task = reader.get(tables.TASKS, task_id)
-    if task is None:
-        return None
-    workflow = reader.get(tables.WORKFLOWS, task.server_id)
-    server = reader.get(tables.SERVERS, task.server_id)
-    assert workflow is not None and server is not None and workflow.task_id == task_id, f"task {task_id} has no owner"
-    return workflow, server, RECIPES[workflow.kind].steps[workflow.step]
 
 
 def _answered(

@@ -22,6 +22,7 @@ from nova_fast.model.errors import Failure, NovaFastError
 from nova_fast.model.servers import Server
 from nova_fast.model.workflows import Direction, Task, Workflow
 from nova_fast.state import schema as tables
+from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Transaction, WriteFailed
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,25 @@ class Move(NamedTuple):
     stored: Server
 
 
-class _Asked(NamedTuple):
+class Question(NamedTuple):
     """What a workflow has come to ask, of whom."""
 
     workflow: Workflow
-    server_id: str
-    host: str
-    step: Step
+    server: Server
     peer: str
+    step: str
+    timeout_s: float | None
+
+
+def waiting(reader: Reader, task_id: str) -> tuple[Workflow, Server, Step] | None:
+    """Who waits for a task: the workflow, its server, and the step at which it is."""
+    task = reader.get(tables.TASKS, task_id)
+    if task is None:
+        return None
+    workflow = reader.get(tables.WORKFLOWS, task.server_id)
+    server = reader.get(tables.SERVERS, task.server_id)
+    assert workflow is not None and server is not None and workflow.task_id == task_id, f"task {task_id} has no owner"
+    return workflow, server, RECIPES[workflow.kind].steps[workflow.step]
 
 
 def alike(answers: Sequence[tuple[str, Message]]) -> list[list[tuple[str, Message]]]:
@@ -104,39 +116,35 @@ def _ready(tx: Transaction, ready: Sequence[Workflow]) -> list[Move] | None:
 
 def _answered(tx: Transaction, answers: Sequence[tuple[str, Message]]) -> list[Move] | None:
     """The workflows behind the answers of these tasks; None when one of them is not as it should be."""
-    waiting: list[Answered] = []
+    told: list[Answered] = []
     steps: list[Step] = []
     for task_id, answer in answers:
-        task = tx.get(tables.TASKS, task_id)
-        if task is None or isinstance(answer, Failure):
+        found = waiting(tx, task_id)
+        if found is None or isinstance(answer, Failure) or found[0].direction is not Direction.FORWARD:
             return None
-        workflow = tx.get(tables.WORKFLOWS, task.server_id)
-        server = tx.get(tables.SERVERS, task.server_id)
-        assert workflow is not None and server is not None and workflow.task_id == task_id, f"{task_id} has no owner"
-        if workflow.direction is not Direction.FORWARD:
-            return None
+        workflow, server, step = found
         tx.delete(tables.TASKS, task_id)
-        waiting.append((server, workflow, answer))
-        steps.append(RECIPES[workflow.kind].steps[workflow.step])
-    changed = _done(tx, steps, waiting)
+        told.append((server, workflow, answer))
+        steps.append(step)
+    changed = _done(tx, steps, told)
     if changed is None:
         return None
     return [
         Move(replace(workflow, task_id="", step=workflow.step + 1), server, stored)
-        for server, (stored, workflow, _) in zip(changed, waiting, strict=True)
+        for server, (stored, workflow, _) in zip(changed, told, strict=True)
     ]
 
 
-def _done(tx: Transaction, steps: list[Step], waiting: list[Answered]) -> list[Server] | None:
+def _done(tx: Transaction, steps: list[Step], told: list[Answered]) -> list[Server] | None:
     together = steps[0].done_together
     if together is not None and all(step is steps[0] for step in steps):
-        return together(tx, waiting)
-    return [step.done(tx, *one) for step, one in zip(steps, waiting, strict=True)]
+        return together(tx, told)
+    return [step.done(tx, *one) for step, one in zip(steps, told, strict=True)]
 
 
 def _go_on(tx: Transaction, moves: Sequence[Move], timeout_s: float) -> list[Task]:
     """Move each on until it waits or ends; the tasks that are asked, whose rows the caller writes."""
-    asked: list[_Asked] = []
+    asked: list[Question] = []
     changed: list[Server] = []
     over: list[str] = []
     for workflow, server, stored in moves:
@@ -151,7 +159,7 @@ def _go_on(tx: Transaction, moves: Sequence[Move], timeout_s: float) -> list[Tas
                 peer = step.peer(tx, server, workflow)
                 if peer is not None:
                     moved = workflow if at == begin else replace(workflow, step=at)
-                    asked.append(_Asked(moved, server.id, server.host, step, peer))
+                    asked.append(Question(moved, server, peer, step.name, step.timeout_s))
                     break
             server = step.finish(tx, server, workflow)
             at += 1
@@ -164,22 +172,25 @@ def _go_on(tx: Transaction, moves: Sequence[Move], timeout_s: float) -> list[Tas
     save_servers(tx, changed)
     for server_id in over:
         tx.delete(tables.WORKFLOWS, server_id)
-    return _tasks(tx, asked, timeout_s)
+    return ask(tx, asked, timeout_s)
 
 
-def _tasks(tx: Transaction, asked: list[_Asked], timeout_s: float) -> list[Task]:
-    """The tasks of these, which are what their workflows wait for."""
+def ask(tx: Transaction, asked: Sequence[Question], timeout_s: float) -> list[Task]:
+    """The tasks of these, to be written by the caller; their workflows wait for them.
+
+    PERF: the next is behind the last, so that tasks come and go at one place of their table.
+    """
     digits = tx.random_bytes(_RANDOM_BYTES * len(asked)).hex()
     size = 2 * _RANDOM_BYTES
     tasks: list[Task] = []
-    for number, (workflow, server_id, host, step, peer) in enumerate(asked):
-        deadline_us = tx.time_us + int((step.timeout_s or timeout_s) * US_PER_S)
-        wanted = tx.get(tables.HOST_NETWORKS, host) if peer.startswith("network@") else None
+    for number, (workflow, server, peer, step, step_timeout_s) in enumerate(asked):
+        deadline_us = tx.time_us + int((step_timeout_s or timeout_s) * US_PER_S)
+        wanted = tx.get(tables.HOST_NETWORKS, server.host) if peer.startswith("network@") else None
         task = Task(
             id=f"{deadline_us:014x}{digits[number * size : (number + 1) * size]}",
-            server_id=server_id,
+            server_id=server.id,
             peer=peer,
-            step=step.name,
+            step=step,
             deadline_us=deadline_us,
             generation=wanted.wanted_generation if wanted is not None else 0,
         )

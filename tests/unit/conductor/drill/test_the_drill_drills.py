@@ -12,7 +12,7 @@ import pytest
 
 from nova_fast.commands.servers import save_server
 from nova_fast.compute.drivers.fake import FakeDriver
-from nova_fast.conductor import engine
+from nova_fast.conductor import engine, together
 from nova_fast.conductor.workflows import RECIPES, create_server, delete_server, power_server
 from nova_fast.conductor.workflows.recipe import Recipe, Step, compute_of, nothing
 from nova_fast.model.errors import Conflict
@@ -128,14 +128,14 @@ def a_defect_leaves_the_action_open(patch: Patch) -> None:
 
 # ---------------------------------------------------------------------- said or done twice
 def any_answer_is_taken(patch: Patch) -> None:
-    waiting = engine._waiting
+    waiting = together.waiting
 
     def careless(reader: Any, task_id: str) -> Any:
         found = waiting(reader, task_id)
         others = list(reader.scan(tables.TASKS)) if found is None else []
         return waiting(reader, others[0].id) if others else found
 
-    patch.setattr(engine, "_waiting", careless)
+    patch.setattr(together, "waiting", careless)
 
 
 def a_spawn_is_not_idempotent(patch: Patch) -> None:
