@@ -12,6 +12,7 @@ from nova_fast.edges import Edges
 from nova_fast.hub import pace, wire
 from nova_fast.hub.limits import Limits
 from nova_fast.hub.peer import Peer
+from nova_fast.hub.server import HubServer
 from nova_fast.model.tasks import Done, ServiceReport
 from tests.tries import least
 from tests.unit.hub.rig import TRANSPORTS, Rig, run, until
@@ -55,6 +56,15 @@ def node(rig: Rig) -> Peer:
     return Peer("compute@h1", rig.address, config=rig.config, keys=keys, limits=rig.limits, edges=edges)
 
 
+async def acquainted(rig: Rig) -> tuple[HubServer, Peer]:
+    """A hub, and a node that has heard from it over how long to spread."""
+    server = await rig.start(rig.new_server())
+    await rig.join(rig.new_peer("api.0"))
+    patient = await rig.join(node(rig))
+    await until(lambda: patient._return.spread_s == 1.0)
+    return server, patient
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_node_that_loses_the_hub_waits_for_its_turn_and_an_api_worker_does_not(transport: str) -> None:
     async def took_s() -> float:
@@ -94,10 +104,7 @@ def test_a_node_that_loses_the_hub_waits_for_its_turn_and_an_api_worker_does_not
 def test_a_node_whose_hub_is_away_for_long_goes_on_trying_and_keeps_its_deadlines() -> None:
     async def test() -> None:
         async with Rig(config=CONFIG, limits=LIMITS) as rig:
-            first = await rig.start(rig.new_server())
-            await rig.join(rig.new_peer("api.0"))
-            patient = await rig.join(node(rig))
-            await until(lambda: patient._return.spread_s == 1.0)
+            first, patient = await acquainted(rig)
             await first.close()
             with pytest.raises(Exception, match="did not answer in time"):
                 await patient.call(REPORT, timeout_s=0.3)
@@ -112,10 +119,7 @@ def test_a_node_whose_hub_is_away_for_long_goes_on_trying_and_keeps_its_deadline
 def test_a_peer_that_is_closed_while_it_waits_does_not_come_back() -> None:
     async def test() -> None:
         async with Rig(config=CONFIG, limits=LIMITS) as rig:
-            first = await rig.start(rig.new_server())
-            await rig.join(rig.new_peer("api.0"))
-            patient = await rig.join(node(rig))
-            await until(lambda: patient._return.spread_s == 1.0)
+            first, patient = await acquainted(rig)
             await first.close()
             await until(lambda: not patient.is_connected)
             await patient.close()
