@@ -246,8 +246,8 @@ cdef class HostTable:
     cdef int spread(self) except -1:
         """A decision was made: in a large table another class does a part of what it will have to.
 
-        PERF: it is little more work in all, but a class that is seldom asked has less left when it is: in a stream without a
-        pause p99 is 3 to 5 times the median instead of 7 to 15 times (bench/scheduler_index.py).
+        PERF: it is little more work in all, but a class that is seldom asked has less left when it is: p99 of a stream
+        without a pause (bench/scheduler_index.py).
         """
         cdef HostClass known
         cdef int64_t behind
