@@ -28,6 +28,7 @@
 
 enum { GROUP = 64, BLOCK_ROWS_MAX = 256, AHEAD = 6 };
 enum { PLANE = 4, PLANES = TERMS / PLANE }; /* the terms are worked out four at a time, the second four if they vary */
+_Static_assert((int)PLANE == (int)FIXED_TERMS, "the edges of the first plane have a floor of 0 (widen_next)");
 #define RATIO_MAX 2.0
 
 #if defined(__GNUC__) && !defined(__clang__)
@@ -214,6 +215,16 @@ INLINE uint32_t fold(const int32_t *restrict mask) {
     return bits;
 }
 
+/* The edges of a block's box for one term, which was empty: and what is below the high one, in the first plane. */
+INLINE void survey_edges(class_index *c, int64_t b, int term, const int32_t *mask, int64_t a, int rows) {
+    box *of = block_box(c, b, plane_of(term));
+    double *low = &of->low[lane_of(term)], *high = &of->high[lane_of(term)];
+    if (plane_of(term) == 0)
+        widen_next(&c->step[term], mask, a, rows, low, high, &c->block[b].next[term]);
+    else
+        widen_step(&c->step[term], mask, a, rows, low, high);
+}
+
 /* The pass that makes a class: who passes, and every block's box. */
 CLONES static void class_survey(const fleet *t, class_index *c) {
     const int rows = 1 << c->shift;
@@ -232,12 +243,7 @@ CLONES static void class_survey(const fleet *t, class_index *c) {
             c->total += here;
         }
         for (int r = 0; r < BLOCK; r += rows)
-            for (int term = 0; term < PLANE * c->planes; term++) {
-                const int64_t b = (a + r) >> c->shift;
-                box *of = block_box(c, b, plane_of(term));
-                widen_step(&c->step[term], mask + r, a + r, rows, &of->low[lane_of(term)], &of->high[lane_of(term)]);
-                if (term < PLANE) c->block[b].next[term] = of->high[term]; /* sound, and looked up when it matters */
-            }
+            for (int term = 0; term < PLANE * c->planes; term++) survey_edges(c, (a + r) >> c->shift, term, mask + r, a + r, rows);
     }
 }
 
@@ -474,29 +480,13 @@ INLINE void unfold(const uint64_t *passing, int rows, int32_t *restrict mask) {
 /* The true edges of a block's box for one term. Somebody passes. */
 CLONES static void block_edges(class_index *c, int64_t b, int term) {
     int32_t mask[BLOCK_ROWS_MAX];
-    double value[BLOCK_ROWS_MAX];
     const int rows = 1 << c->shift;
-    const int64_t a = b << c->shift;
-    double low = INFINITY, high = -INFINITY;
-    const weigh_step *s = &c->step[term];
-    const int32_t *restrict x = s->column + a;
-    const double *restrict total = s->values + a;
-    unfold(c->passing + (b << (c->shift - 6)), rows, mask);
-    widen_step(s, mask, a, rows, &low, &high);
-    if (s->kind == STEP_CPU)
-        for (int i = 0; i < rows; i++) value[i] = total[i] - (double)x[i];
-    else
-        for (int i = 0; i < rows; i++) value[i] = (double)x[i];
-    for (int i = 0; i < rows; i++) value[i] = !mask[i] ? -INFINITY : s->floor == 0 && !(value[i] > 0.0) ? 0.0 : value[i];
-    int i = 0;
-    while (value[i] != high) i++;
-    value[i] = -INFINITY;
     box *of = block_box(c, b, plane_of(term));
-    const int lane = lane_of(term);
-    of->low[lane] = low;
-    of->high[lane] = high;
-    if (term < PLANE) c->block[b].next[lane] = largest_of(value, rows);
-    c->block[b].loose[plane_of(term)] &= (uint8_t)~(3u << (2 * lane));
+    of->low[lane_of(term)] = INFINITY;
+    of->high[lane_of(term)] = -INFINITY;
+    unfold(c->passing + (b << (c->shift - 6)), rows, mask);
+    survey_edges(c, b, term, mask, b << c->shift, rows);
+    c->block[b].loose[plane_of(term)] &= (uint8_t)~(3u << (2 * lane_of(term)));
     c->lookups++;
 }
 

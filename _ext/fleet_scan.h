@@ -158,33 +158,59 @@ INLINE void widen_column(const int32_t *restrict x, const int32_t *restrict mask
     if (most > *high) *high = most;
 }
 
-/* The same with a floor of 0. PERF: what is not negative needs no blend, 6 instructions for 10. */
-INLINE void widen_counts(const int32_t *restrict x, const int32_t *restrict mask, int n, double *low, double *high) {
-    int32_t least = INT32_MAX, most = 0;
-    for (int i = 0; i < n; i++) {
-        const int32_t v = x[i] < 0 ? 0 : x[i], m = mask[i];
-        const int32_t p = v | (INT32_MAX & ~m), q = v & m;
-        least = p < least ? p : least;
-        most = q > most ? q : most;
-    }
-    if (least > most) return; /* nobody */
-    if (least < *low) *low = least;
-    if (most > *high) *high = most;
-}
-
 typedef double doubles __attribute__((vector_size(32)));
 typedef int64_t choices __attribute__((vector_size(32))); /* 0 or -1 */
 typedef int32_t integers __attribute__((vector_size(16)));
+typedef int32_t counts __attribute__((vector_size(32)));
 enum { WIDE = 4 };
 
-/* A macro: a function would give vectors back in another way with each instruction set. */
+/* Macros: a function would give vectors back in another way with each instruction set. */
 #define CHOSEN(which, one, other) ((doubles)(((choices)(one) & (which)) | ((choices)(other) & ~(which))))
+#define LESSER(one, other) CHOSEN((one) < (other), one, other)
+#define GREATER(one, other) CHOSEN((one) > (other), one, other)
+/* PERF: by element, which the compiler knows as one instruction, for integers only. */
+#define LESSER_COUNTS(into, one, other) for (int e_ = 0; e_ < LANES; e_++) (into)[e_] = (one)[e_] < (other)[e_] ? (one)[e_] : (other)[e_]
+#define GREATER_COUNTS(into, one, other) for (int e_ = 0; e_ < LANES; e_++) (into)[e_] = (one)[e_] > (other)[e_] ? (one)[e_] : (other)[e_]
+
+/* The same with a floor of 0, and, if `next` is not NULL, of the values but for one that is the largest a bound from above,
+ * which one of them attains if there are others. PERF: what is not negative needs no blend, and no lane can look behind. */
+INLINE void widen_counts(const int32_t *restrict x, const int32_t *restrict mask, int n, double *low, double *high, double *next) {
+    const counts none = {0}, top = none + INT32_MAX;
+    counts least = top, most = none, others = none;
+    for (int i = 0; i < n; i += LANES) {
+        counts v, m;
+        memcpy(&v, x + i, sizeof v);
+        memcpy(&m, mask + i, sizeof m);
+        GREATER_COUNTS(v, v, none);
+        const counts p = v | (top & ~m), q = v & m;
+        LESSER_COUNTS(least, p, least);
+        if (next != NULL) {
+            counts lesser;
+            LESSER_COUNTS(lesser, q, most);
+            GREATER_COUNTS(others, lesser, others);
+        }
+        GREATER_COUNTS(most, q, most);
+    }
+    int32_t l = INT32_MAX, h = 0, o = 0;
+    for (int k = 0; k < LANES; k++) {
+        l = least[k] < l ? least[k] : l;
+        const int32_t lesser = most[k] < h ? most[k] : h;
+        o = lesser > o ? lesser : o;
+        o = others[k] > o ? others[k] : o;
+        h = most[k] > h ? most[k] : h;
+    }
+    if (l > h) return; /* nobody */
+    if (l < *low) *low = l;
+    if (h > *high) *high = h;
+    if (next != NULL) *next = o;
+}
 
 /* The same of doubles, without a floor; less what is used, if that is told, and then with a floor of 0.
  * PERF: said in vectors, because left to itself the compiler loads them one by one: a quarter of a class's first pass. */
-INLINE void widen_double(const double *restrict x, const int32_t *restrict used, const int32_t *restrict mask, int n, double *low, double *high) {
+INLINE void widen_double(const double *restrict x, const int32_t *restrict used, const int32_t *restrict mask, int n, double *low, double *high,
+                         double *next) {
     const doubles none = {0.0, 0.0, 0.0, 0.0}, top = none + INFINITY, bottom = none - INFINITY;
-    doubles least = top, most = bottom;
+    doubles least = top, most = bottom, others = bottom;
     for (int i = 0; i < n; i += WIDE) {
         doubles v;
         integers taken_here, passes;
@@ -193,29 +219,47 @@ INLINE void widen_double(const double *restrict x, const int32_t *restrict used,
         if (used != NULL) {
             memcpy(&taken_here, used + i, sizeof taken_here);
             v = v - __builtin_convertvector(taken_here, doubles);
-            v = CHOSEN(v > none, v, none);
+            v = GREATER(v, none);
         }
         const choices which = __builtin_convertvector(passes, choices);
         const doubles p = CHOSEN(which, v, top), q = CHOSEN(which, v, bottom);
-        least = CHOSEN(p < least, p, least);
-        most = CHOSEN(q > most, q, most);
+        least = LESSER(p, least);
+        if (next != NULL) {
+            const doubles lesser = LESSER(q, most);
+            others = GREATER(lesser, others);
+        }
+        most = GREATER(q, most);
     }
+    double h = -INFINITY, o = -INFINITY;
     for (int l = 0; l < WIDE; l++) {
         if (least[l] < *low) *low = least[l];
-        if (most[l] > *high) *high = most[l];
+        const double lesser = most[l] < h ? most[l] : h;
+        o = lesser > o ? lesser : o;
+        o = others[l] > o ? others[l] : o;
+        h = most[l] > h ? most[l] : h;
     }
+    if (h > *high) *high = h;
+    if (next != NULL) *next = o;
 }
 
 /* The same for any term and the n rows from `a`, whose masks begin at `mask`. */
 INLINE void widen_step(const weigh_step *s, const int32_t *mask, int64_t a, int n, double *low, double *high) {
     if (s->kind == STEP_COLUMN && s->floor == 0)
-        widen_counts(s->column + a, mask, n, low, high);
+        widen_counts(s->column + a, mask, n, low, high, NULL);
     else if (s->kind == STEP_COLUMN)
         widen_column(s->column + a, mask, s->floor, n, low, high);
     else if (s->kind == STEP_CPU)
-        widen_double(s->values + a, s->column + a, mask, n, low, high);
+        widen_double(s->values + a, s->column + a, mask, n, low, high, NULL);
     else
-        widen_double(s->values + a, NULL, mask, n, low, high);
+        widen_double(s->values + a, NULL, mask, n, low, high, NULL);
+}
+
+/* The same for a term with a floor of 0, and the bound of all values but one that is the largest (0 or less: nobody else). */
+INLINE void widen_next(const weigh_step *s, const int32_t *mask, int64_t a, int n, double *low, double *high, double *next) {
+    if (s->kind == STEP_CPU)
+        widen_double(s->values + a, s->column + a, mask, n, low, high, next);
+    else
+        widen_counts(s->column + a, mask, n, low, high, next);
 }
 
 static inline double step_value(const weigh_step *s, int64_t i) {
