@@ -296,12 +296,13 @@ class Claims:
         group_id = self._group_of.get(server_id)
         if group_id is None:
             return
-        by_host = self._members[group_id]
-        by_host[host].discard(server_id)
-        if not by_host[host]:
-            del by_host[host]
-        if not by_host:
-            del self._members[group_id]
+        by_host = self._members.get(group_id, {})
+        if host in by_host:  # else it came there after its group had been deleted
+            by_host[host].discard(server_id)
+            if not by_host[host]:
+                del by_host[host]
+            if not by_host:
+                del self._members[group_id]
         if not elsewhere:
             del self._group_of[server_id]
 

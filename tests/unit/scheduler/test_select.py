@@ -12,7 +12,7 @@ from nova_fast.config import SchedulerConfig
 from nova_fast.model.errors import BadRequest, InternalError
 from nova_fast.model.events import Claimed, HostChanged, HostRemoved, Released, ServerChanged
 from nova_fast.model.hosts import Claim, HostUsage
-from nova_fast.model.tasks import FilterCount, ReleaseClaims
+from nova_fast.model.tasks import FilterCount, GroupRule, ReleaseClaims
 from nova_fast.scheduler.hosts import COLUMN_MAX
 from nova_fast.scheduler.select import Scheduler
 
@@ -213,6 +213,21 @@ def test_a_server_that_moves_holds_two_hosts_until_the_first_is_released() -> No
     scheduler.apply(Released(server_id="s", host="a", claim=SMALL))
     assert free(scheduler, "a")[4] == 0
     assert place(scheduler, ask("s"))[0].host == "b"
+
+
+def test_a_group_that_is_deleted_while_a_server_of_it_moves_is_forgotten() -> None:
+    """Its next host is asked for without the group, and is given up as well."""
+    scheduler = make_scheduler(make_host("a"), make_host("b"), make_host("c"))
+    group = GroupRule(id="g", policy="affinity")
+    place(scheduler, ask("s", group=group))
+    scheduler.apply(Claimed(server_id="s", host="a", claim=SMALL, group_id="g"))
+    for before, host, after in (("", "a", "b"), ("a", "b", "c")):
+        place(scheduler, ask("s", excluded_hosts=tuple({before, host} - {""})))
+        scheduler.apply(Released(server_id="s", host=host, claim=SMALL))
+        assert scheduler.claims.members("g") == {}
+        scheduler.apply(Claimed(server_id="s", host=after, claim=SMALL))
+    scheduler.apply(Released(server_id="s", host="c", claim=SMALL))
+    assert [free(scheduler, name) for name in "abc"] == [free(make_scheduler(make_host("a")), "a")] * 3
 
 
 def test_a_new_snapshot_keeps_what_is_pending_unless_it_includes_it() -> None:
