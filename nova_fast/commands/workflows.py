@@ -29,6 +29,7 @@ EVENT_NAMES = {
 
 
 QUEUED_FROM = 64  # servers of one request; fewer are begun in its transaction
+QUEUED_TOGETHER_FROM = 7  # the same for requests that are done together
 
 
 def start_workflow(tx: Transaction, server: Server, caller: Caller, action: Action, *, hard: bool = False) -> Workflow:
@@ -71,13 +72,13 @@ class Creation(msgspec.Struct, frozen=True):
 
 
 def start_creations(tx: Transaction, creations: Sequence[Creation], *, of_one: bool = True) -> None:
-    """The same for servers that are new; ``of_one``: of one request, so that many of them wait for their turn."""
+    """The same for servers that are new, of one request or (not ``of_one``) of several. Many wait for their turn."""
     unnamed = iter(tx.new_uuids(sum([not one.caller.request_id for one in creations])))
     ids = [one.caller.request_id or f"req-{next(unnamed)}" for one in creations]
     named = list(zip(creations, ids, strict=True))
     actions = [_action(tx, one.server, one.caller, Action.CREATE, request_id) for one, request_id in named]
     tx.insert_all(tables.SERVER_ACTIONS, actions)
-    queued = of_one and len(creations) > QUEUED_FROM
+    queued = len(creations) > (QUEUED_FROM if of_one else QUEUED_TOGETHER_FROM)
     workflows = [
         Workflow(
             server_id=one.server.id,

@@ -21,6 +21,7 @@ from nova_fast.commands.guests import note_stray
 from nova_fast.commands.servers import save_server
 from nova_fast.commands.workflows import finish_action, forget_task
 from nova_fast.conductor import together
+from nova_fast.conductor.turns import Turns
 from nova_fast.conductor.workflows import RECIPES
 from nova_fast.conductor.workflows.recipe import MessageOf, PeerOf, Recipe, Step, fault_of, host_down
 from nova_fast.model.base import Message
@@ -38,7 +39,6 @@ from nova_fast.state.transaction import Transaction, WriteFailed
 
 log = logging.getLogger(__name__)
 
-QUEUED_AT_ONCE = 256  # workflows begun in one transaction: as many as one message to the scheduler asks for
 _STEPS_MAX = 64  # of one workflow in one transaction: more is a loop that does not end
 _NOTHING = Claim(vcpus=0, ram_mib=0, disk_gib=0)
 
@@ -53,16 +53,23 @@ class Engine:
         self._task_timeout_s = task_timeout_s
         self._asked_in: Transaction | None = None
         self._asked: list[Task] = []  # in that transaction
+        self._turns = Turns()
         self.behind = False  # more are queued than the last transaction began
 
-    def advance_ready(self, tx: Transaction) -> list[Task]:
+    @property
+    def crowded(self) -> bool:
+        """Whether the engine is behind because a crowd is being taken in."""
+        return self.behind and self._turns.crowded
+
+    def advance_ready(self, tx: Transaction, commands: int = 0) -> list[Task]:
         """Move on every workflow that waits for nothing.
 
-        The last thing to do in a transaction; returns the tasks that were asked in it, to send after the commit.
-        Of those that are queued a few begin, so that nobody waits long for the transaction: there is another while the
-        engine is ``behind``.
+        The last thing to do in a transaction, which has done so many ``commands``; returns the tasks that were asked in
+        it, to send after the commit. Of those that are queued a few begin, so that nobody waits long for the
+        transaction, and fewer when many commands come: there is another while the engine is ``behind``.
         """
         self._begin(tx)
+        self._turns.taken(commands)
         before = len(self._asked)
         ready = self._ready(tx)
         asked = together.move(tx, ready, self._task_timeout_s)
@@ -76,15 +83,18 @@ class Engine:
 
     def _ready(self, tx: Transaction) -> list[Workflow]:
         found: list[Workflow] = []
-        begun = 0
+        left: int | None = None  # of those that are queued
+        self.behind = False
         for workflow in tx.walk_index(tables.WORKFLOWS_READY):
-            self.behind = begun == QUEUED_AT_ONCE
-            if self.behind:
-                break
-            begun += workflow.queued
-            found.append(msgspec.structs.replace(workflow, queued=False) if workflow.queued else workflow)
-        else:
-            self.behind = False
+            if workflow.queued:
+                if left is None:
+                    left = self._turns.begin_max(tx.now_us - workflow.started_at_us)
+                if left == 0:
+                    self.behind = True
+                    break
+                left -= 1
+                workflow = msgspec.structs.replace(workflow, queued=False)
+            found.append(workflow)
         return found
 
     def take_answer(self, tx: Transaction, task_id: str, answer: Message) -> None:

@@ -130,7 +130,7 @@ class Writer:
     def _serve(self, batch: list[Job]) -> bool:
         """Commit what has arrived, then one piece of heavy work; and go on as long as there is something to do.
 
-        Whether it was a crowd: much has happened, and answers to that are about to come.
+        Whether it was a crowd: much has happened, and answers to that are about to come, or the next of the crowd.
         """
         self._happened = 0
         light = [job for job in batch if not job.heavy]
@@ -141,7 +141,7 @@ class Writer:
             self._commit([self._heavy.popleft()])
         if self._heavy or self._engine_behind:
             self._batches.put(_GO_ON)
-        return self._happened >= CROWD
+        return self._happened >= CROWD or self._engine.crowded
 
     def _commit(self, batch: list[Job]) -> None:
         self._engine_behind = False
@@ -151,7 +151,8 @@ class Writer:
             now_us, steady_us = self.clock.now_us(), self.clock.steady_us()
             with self._store.transaction(now_us, self._entropy, steady_us=steady_us) as tx:
                 outcomes = self._do_all(tx, batch)
-                tasks = self._engine.advance_ready(tx)
+                commands = sum([job.request is not None for job in batch])
+                tasks = self._engine.advance_ready(tx, commands)
                 committed = Committed(tx.commit(), tx.generation(), tasks, tx.event_rows)
             self._engine_behind = self._engine.behind
             self._happened += len(tx.events)

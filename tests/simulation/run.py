@@ -12,7 +12,7 @@ from unittest.mock import patch
 import msgspec
 
 from nova_fast.commands import workflows
-from nova_fast.conductor import daemon, engine
+from nova_fast.conductor import daemon, turns
 from nova_fast.state import schema as tables
 
 from .checker import Checker
@@ -117,7 +117,10 @@ def few_at_once() -> Iterator[None]:
     """What a large cloud does with hundreds this one does with two: they queue, and are heavy."""
     with (
         patch.object(workflows, "QUEUED_FROM", 1),
-        patch.object(engine, "QUEUED_AT_ONCE", 1),
+        patch.object(workflows, "QUEUED_TOGETHER_FROM", 1),
+        patch.object(turns, "QUEUED_AT_ONCE", 1),
+        patch.object(turns, "CROWD", 2),
+        patch.object(turns, "GROUP", 1),
         patch.object(daemon, "HEAVY_SERVERS", 1),
     ):
         yield

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from nova_fast.commands import workflows as commands
-from nova_fast.conductor import daemon, engine
+from nova_fast.conductor import daemon, turns
 from nova_fast.conductor import writer as writer_module
 from nova_fast.conductor.writer import Job, Outcome
 from nova_fast.model.base import Message
@@ -140,7 +140,7 @@ def test_no_other_command_is_heavy(cloud: Cloud) -> None:
 # ---------------------------------------------------------------------- workflows
 @pytest.fixture
 def _queued(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "QUEUED_AT_ONCE", 4)
+    monkeypatch.setattr(turns, "QUEUED_AT_ONCE", 4)
     monkeypatch.setattr(commands, "QUEUED_FROM", 8)
 
 

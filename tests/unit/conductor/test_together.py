@@ -145,6 +145,9 @@ def test_creates_that_come_together_are_what_each_would_be_alone(seed: int, capl
                 elif rng.random() < 0.3:
                     calls[-1] = f"0{0:031}"  # and of a batch before, perhaps
                 outcomes += scribe.do(wishes, calls, alone=alone)
+            for _ in range(4):  # a crowd waits for its turn
+                cloud.commit(lambda _tx: Done())
+            assert not cloud.engine.behind
             store.read(assert_nothing_leaks)
             pictures.append(store.read(lambda reader, outcomes=outcomes: _picture(reader, outcomes)))
     assert pictures[0] == pictures[1]

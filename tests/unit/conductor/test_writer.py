@@ -96,13 +96,13 @@ def test_one_wrong_command_of_a_batch_does_not_touch_the_others(cloud: Cloud) ->
 def test_when_the_disk_is_full_the_whole_batch_is_refused_and_work_under_way_goes_on_after(cloud: Cloud) -> None:
     full = False
 
-    def advance(tx: Transaction) -> Any:
+    def advance(tx: Transaction, commands: int) -> Any:
         if full:
             raise WriteFailed("MDB_MAP_FULL")
-        return real(tx)
+        return real(tx, commands)
 
     rig = Rig(cloud)
-    real, rig.engine.advance_ready = rig.engine.advance_ready, advance  # type: ignore[method-assign]
+    real, rig.engine.advance_ready = rig.engine.advance_ready, advance  # type: ignore[method-assign,assignment]
     release = asyncio.Event()
 
     async def slow(message: Message) -> Message:
