@@ -20,7 +20,8 @@ SEED = "NOVA_FAST_FAULT_SEED"  # set it to have the moments of a run again
 BACK_TIMEOUT_S = 60
 SUPERVISOR = "supervisor"
 LIBVIRTD = "libvirtd"
-LIBVIRT_HOST = "libvirt-host"  # the supervisor of libvirtd, where we started it
+VIRTLOGD = "virtlogd"
+LIBVIRT_HOST = "libvirt-host"  # the supervisor of libvirtd and virtlogd, where we started them
 
 
 def seeded() -> random.Random:
@@ -72,7 +73,7 @@ class Killer:
         return max((at for at, victims in self.kills if set(names) & set(victims)), default=float("-inf"))
 
     def running(self) -> dict[str, int]:
-        """name → process id of the daemons that run, the supervisor, and libvirtd if it is ours."""
+        """name → process id of the daemons that run, the supervisor, and libvirt's if they are ours."""
         config = load(self.cloud.config)
         found = dict(_programs(config.run_path / "cloud.json"))
         if supervisor := processes.running(config.run_path / "cloud.pid"):
@@ -80,7 +81,7 @@ class Killer:
         if owner := processes.running(config.run_path / f"{libvirt_host.SETTING_NAME}.pid"):
             found[LIBVIRT_HOST] = owner.pid
             ours = dict(_programs(config.run_path / f"{libvirt_host.SETTING_NAME}.json"))
-            found |= {name: ours[name] for name in (LIBVIRTD,) if name in ours}
+            found |= {name: ours[name] for name in (LIBVIRTD, VIRTLOGD) if name in ours}
         return found
 
 

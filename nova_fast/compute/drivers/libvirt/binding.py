@@ -31,6 +31,7 @@ _event_thread: threading.Thread | None = None
 KEEPALIVE_S = 5  # between questions to libvirtd whether it is there; 3 without answer end the connection
 KEEPALIVE_COUNT = 3
 UNREACHABLE = "hypervisor_unreachable"
+HELPER_AWAY = "hypervisor_helper_away"
 NAME_TAKEN = "domain_name_taken"
 
 
@@ -259,6 +260,12 @@ class Connection:
         connection = self._connection
         if code == library.VIR_ERR_RPC or connection is None or not connection.isAlive():
             return Unavailable(f"libvirt went away while it was to {doing}.", code=UNREACHABLE)
+        if code == library.VIR_ERR_SYSTEM_ERROR and message.startswith("Failed to connect socket to"):
+            return Unavailable(
+                f"Cannot {doing}: libvirt does not reach a daemon that it needs: {message}",
+                code=HELPER_AWAY,
+                hint="Start virtlogd on this host.",
+            )
         if code == library.VIR_ERR_NO_DOMAIN:
             return NotFound(f"Cannot {doing}: there is none on this host.")
         if code == library.VIR_ERR_OPERATION_FAILED and "already exists with uuid" in message:

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from nova_fast.compute.drivers.base import OnChange
 from nova_fast.compute.drivers.cells import cpu_use, told_cells
-from nova_fast.compute.drivers.libvirt.binding import UNREACHABLE, Connection
+from nova_fast.compute.drivers.libvirt.binding import HELPER_AWAY, UNREACHABLE, Connection
 from nova_fast.compute.drivers.libvirt.disks import GuestFolders
 from nova_fast.compute.drivers.libvirt.domain_xml import DomainSettings
 from nova_fast.compute.drivers.libvirt.domains import Domains
@@ -48,7 +48,7 @@ DISK_THREADS = 4
 IMAGE_THREADS = 2  # their own, so that a large image keeps nobody from small work
 LOOK_AGAIN_S = 1.0  # at a guest whose state cannot be read just now; twice as late each time
 LOOK_AGAIN_S_MAX = 30.0
-PATIENCE_S = 60.0  # with a libvirtd that went away under an operation: it comes back by itself
+PATIENCE_S = 60.0  # with a libvirtd or virtlogd that went away under an operation: they come back by themselves
 DO_AGAIN_S = 0.5
 
 
@@ -140,14 +140,14 @@ class LibvirtDriver:
         return await self._settle(guest.server_id)
 
     async def _patiently(self, hold: Hold, operation: Callable[[], Awaitable[_T]]) -> _T:
-        """Do it again when libvirtd goes away under it, unless somebody more important waits for the server."""
+        """Do it again when libvirtd or virtlogd goes away under it, unless somebody more important waits."""
         give_up_s = asyncio.get_running_loop().time() + PATIENCE_S
         while True:
             try:
                 return await operation()
             except NovaFastError as e:
                 late = asyncio.get_running_loop().time() >= give_up_s
-                if e.code != UNREACHABLE or late or hold.hurry.is_set():
+                if e.code not in (UNREACHABLE, HELPER_AWAY) or late or hold.hurry.is_set():
                     raise
             await asyncio.sleep(DO_AGAIN_S)
 
