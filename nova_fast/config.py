@@ -152,6 +152,14 @@ class ComputeConfig(_Section, frozen=True):
     fake_pci_devices: Limit = 0  # 8086:0443 of each fake host, in turn near its cells
 
 
+class ImageCacheConfig(_Section, frozen=True):
+    """The images a host keeps for its guests; names and meanings are Nova's."""
+
+    manager_interval: Annotated[int, Meta(ge=-1)] = 2400  # seconds between two looks; 0 = 60, -1 = never
+    remove_unused_base_images: bool = True  # remove images that no server of the host uses
+    remove_unused_original_minimum_age_seconds: Limit = 86400  # unless one has used them in this time
+
+
 class NetworkConfig(_Section, frozen=True):
     """The networks of a host."""
 
@@ -175,6 +183,7 @@ class Config(_Section, frozen=True):
     conductor: ConductorConfig = ConductorConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
     compute: ComputeConfig = ComputeConfig()
+    image_cache: ImageCacheConfig = ImageCacheConfig()
     network: NetworkConfig = NetworkConfig()
 
     @property

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 RESOURCES_EVERY_S = 30
 REPORT_TIMEOUT_S = 60
 RETRY_S = 2
+IMAGES_EVERY_S = 60  # with a manager_interval of 0, as in Nova
 
 MakeDriver = Callable[[Config, OnChange], Driver]
 
@@ -101,6 +102,7 @@ class HostDaemon:
         self._reports.start()
         await self._peer.start()
         self._spawn(self._look_at_resources())
+        self._spawn(self._manage_image_cache())
 
     async def close(self) -> None:
         """Leave the hub and the hypervisor; guests go on."""
@@ -191,6 +193,16 @@ class HostDaemon:
                 self._resources = self._monitors.added(await self._driver.resources())
             except NovaFastError as error:
                 log.warning("the resources could not be read: %s", error)
+
+    async def _manage_image_cache(self) -> None:
+        options = self._config.image_cache
+        interval_s = options.manager_interval or IMAGES_EVERY_S
+        while options.remove_unused_base_images and interval_s > 0:
+            await asyncio.sleep(interval_s)
+            try:
+                await self._driver.manage_image_cache()
+            except NovaFastError as error:
+                log.warning("the image cache could not be looked through: %s", error)
 
     def _spawn(self, coroutine: object) -> None:
         assert asyncio.iscoroutine(coroutine)

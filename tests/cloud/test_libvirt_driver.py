@@ -27,7 +27,7 @@ import uvloop
 from nova_fast.compute.drivers.libvirt.binding import UNREACHABLE, Connection
 from nova_fast.compute.drivers.libvirt.driver import LibvirtDriver
 from nova_fast.compute.drivers.libvirt.power_states import DomainState, DomainStatus
-from nova_fast.config import ComputeConfig, Config
+from nova_fast.config import ComputeConfig, Config, ImageCacheConfig
 from nova_fast.model.errors import Conflict, InternalError, NotFound, Unavailable
 from nova_fast.model.states import Action, PowerState
 from nova_fast.model.tasks import Guest, GuestImage, GuestNic, GuestState, PowerGuest, ReadConsole
@@ -444,6 +444,24 @@ def test_a_spawn_that_fails_says_why_and_leaves_nothing(cloud: Cloud, guest: Gue
     cloud.runner.run(asyncio.sleep(0.2))
     assert cloud.changes == []
     assert cloud.spawn(guest).power_state is PowerState.RUNNING
+
+
+def test_an_image_leaves_the_host_after_the_last_guest_that_uses_it(cloud: Cloud, guest: Guest) -> None:
+    cloud.config = msgspec.structs.replace(
+        cloud.config, image_cache=ImageCacheConfig(remove_unused_original_minimum_age_seconds=0)
+    )
+    cloud.runner.run(cloud.driver.close())
+    cloud.driver = cloud.new_driver()
+    base = cloud.config.instances_path / "_base" / guest.image.id
+    cloud.spawn(guest)
+    cloud.power(guest, Action.STOP, grace_s=0.1)
+    cloud.runner.run(cloud.driver.manage_image_cache())
+    assert cloud.power(guest, Action.START) is PowerState.RUNNING
+    cloud.destroy(guest)
+    assert base.exists()
+    cloud.runner.run(cloud.driver.manage_image_cache())
+    assert not base.exists()
+    cloud.booted(guest)
 
 
 def test_a_guest_whose_root_disk_has_gone_is_not_started_from_a_blank_one(cloud: Cloud, guest: Guest) -> None:

@@ -288,6 +288,9 @@ class SimDriver:
             self._reported.setdefault(server_id, state)
         return [GuestState(server_id=name, power_state=self._hypervisor.state(name)) for name in there]
 
+    async def manage_image_cache(self) -> None:
+        """There is none."""
+
     async def switch_off_all(self, grace_s: float) -> list[str]:
         return []
 

@@ -47,6 +47,9 @@ class Driver(Protocol):
     async def cache_image(self, image: GuestImage) -> None:
         """Have an image here before a guest needs it. Raises what ``spawn`` raises of an image."""
 
+    async def manage_image_cache(self) -> None:
+        """Remove the images that no guest here has needed for as long as the options say."""
+
     async def console(self, message: ReadConsole) -> str:
         """The end of what the guest wrote to its serial console; at most 1 MiB. Raises NotFound."""
 

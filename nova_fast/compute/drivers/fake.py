@@ -145,6 +145,9 @@ class FakeDriver:
     async def cache_image(self, image: GuestImage) -> None:
         """Nothing is read of an image here."""
 
+    async def manage_image_cache(self) -> None:
+        """There is none."""
+
     async def inventory(self) -> list[GuestState]:
         """Every guest in memory."""
         return [self._state(server_id) for server_id in self._guests]

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +22,7 @@ from nova_fast.model.tasks import GuestImage
 from .builders import IMAGE_ID, SERVER_ID, a_guest, an_image
 
 pytestmark = pytest.mark.skipif(shutil.which("qemu-img") is None, reason="qemu-img is not installed")
+T = TypeVar("T")
 MIB, GIB = 1 << 20, 1 << 30
 
 
@@ -45,9 +47,9 @@ class Host:
             access.make_folder(folder)
         self.fills = 0
 
-        async def run_blocking(fill: Callable[[], CachedImage]) -> CachedImage:
+        async def run_blocking(blocking: Callable[[], T]) -> T:
             self.fills += 1
-            return await asyncio.to_thread(fill)
+            return await asyncio.to_thread(blocking)
 
         self.cache = ImageCache(self.instances / "_base", access, run_blocking)
         self.folders = GuestFolders(self.instances, access)
@@ -208,7 +210,7 @@ def test_making_a_guest_again_starts_from_nothing_and_removing_it_leaves_nothing
     assert host.folders.spawned(SERVER_ID)
     host.folders.make(a_guest(), image)
     assert not host.folders.spawned(SERVER_ID)
-    assert [file.name for file in host.folders.folder(SERVER_ID).iterdir()] == ["disk"]
+    assert sorted(file.name for file in host.folders.folder(SERVER_ID).iterdir()) == ["disk", "image"]
     for _ in range(2):
         host.folders.remove(SERVER_ID)
         assert host.cached() == [IMAGE_ID]

@@ -1,5 +1,6 @@
 """The folder of a guest: ``<instances>/<server id>/`` with its disks, config drive and console log.
 
+``image`` names the image the guest was made from, so that it stays in the cache as long as the guest is there.
 ``disk`` is a qcow2 overlay on the cached image (for an ISO image: an empty disk beside the CD), ``disk.eph0`` and
 ``disk.swap`` are sparse and formatted, ``disk.config`` is the config drive. ``spawned`` says that the guest has been
 started once, so that a spawn that comes again leaves its disks alone.
@@ -10,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import struct
 import uuid
 from pathlib import Path
 
@@ -24,6 +26,9 @@ from nova_fast.model.tasks import Guest
 CONSOLE_BYTES_MAX = 1 << 20
 _GIB = 1 << 30
 _MIB = 1 << 20
+_NAME_BYTES_MAX = 1023  # of a backing file, by the format's specification
+_QCOW2_HEAD = struct.Struct(">4sIQI")  # magic, version, where the backing file's name is, its length
+_QCOW2_MAGIC = b"QFI\xfb"
 
 
 class GuestFolders:
@@ -41,6 +46,18 @@ class GuestFolders:
         """The servers that have a folder here, also one half made."""
         with disk_errors("list the guests' folders"):
             return [entry.name for entry in os.scandir(self._instances) if entry.is_dir() and _is_server(entry.name)]
+
+    def images_in_use(self) -> set[str] | None:
+        """The images that the guests here need; None when one of them does not say."""
+        found: set[str] = set()
+        for server_id in self.server_ids():
+            folder = self.folder(server_id)
+            with disk_errors("read which image a guest needs"):
+                image_id = _read(folder / "image", _NAME_BYTES_MAX) or _backing_name(folder / "disk")
+                if not image_id and folder.exists():
+                    return None
+            found.add(image_id)
+        return found
 
     def console_log(self, server_id: str) -> Path:
         """The file virtlogd writes a guest's serial console to."""
@@ -71,6 +88,7 @@ class GuestFolders:
         self.remove(guest.server_id)
         with disk_errors("make the guest's disks"):
             self._access.make_folder(folder)
+            _write_new(folder / "image", identifier(guest.image.id, "image_id").encode())
             _make_root(folder / "disk", guest, image)
             if guest.ephemeral_gib:
                 _sparse(folder / "disk.eph0", guest.ephemeral_gib * _GIB)
@@ -88,9 +106,7 @@ class GuestFolders:
         partial = target.with_suffix(".partial")
         with disk_errors("write the config drive"):
             partial.unlink(missing_ok=True)
-            descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(content)
+            _write_new(partial, content)
             os.rename(partial, target)
 
     def disks(self, guest: Guest, image: CachedImage) -> tuple[Disk, ...]:
@@ -161,6 +177,37 @@ def _tail(path: Path, limit: int) -> bytes:
             return file.read(limit)
     except FileNotFoundError:
         return b""
+
+
+def _read(path: Path, limit: int) -> str:
+    try:
+        with open(path, "rb") as file:
+            return file.read(limit).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _backing_name(path: Path) -> str:
+    """The last part of the path that a qcow2 file names as its backing file; "" when there is none."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(_QCOW2_HEAD.size)
+            if len(head) < _QCOW2_HEAD.size:
+                return ""
+            magic, _version, offset, size = _QCOW2_HEAD.unpack(head)
+            if magic != _QCOW2_MAGIC or not 0 < size <= _NAME_BYTES_MAX:
+                return ""
+            file.seek(offset)
+            return os.path.basename(file.read(size).decode(errors="replace"))
+    except FileNotFoundError:
+        return ""
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    """A file that nobody else may read."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
 
 
 def _make_root(path: Path, guest: Guest, image: CachedImage) -> None:

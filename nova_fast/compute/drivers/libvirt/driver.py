@@ -27,7 +27,7 @@ from nova_fast.compute.drivers.libvirt.host_facts import (
     read_resources,
     supports_direct_io,
 )
-from nova_fast.compute.drivers.libvirt.image_cache import CachedImage, ImageCache
+from nova_fast.compute.drivers.libvirt.image_cache import ImageCache
 from nova_fast.compute.drivers.libvirt.locks import Hold, ServerLocks
 from nova_fast.compute.drivers.libvirt.power import PowerActions
 from nova_fast.compute.drivers.libvirt.power_states import power_state
@@ -90,7 +90,7 @@ class LibvirtDriver:
             shared_cpus=tuple(sorted(use.shared)) if self._config.compute.cpu_shared_set else (),
         )
         self._folders = GuestFolders(self._instances, access)
-        self._images = ImageCache(self._instances / "_base", access, self._fill_image)
+        self._images = ImageCache(self._instances / "_base", access, self._on_images)
         await self._on_disk(self._images.remove_partial)
         self._domains = Domains(self._session, self._settings)
         self._power = PowerActions(self._domains, self._remake)
@@ -130,9 +130,9 @@ class LibvirtDriver:
         status = await self._domains.status(guest.server_id)
         done = await self._on_disk(lambda: self._folders.spawned(guest.server_id))
         if status is None or not (done or status.active):
-            image = await self._images.get(guest.image)
-            await self._domains.remove(guest.server_id)
-            await self._on_disk(lambda: self._folders.make(guest, image))
+            async with self._images.holding(guest.image) as image:
+                await self._domains.remove(guest.server_id)
+                await self._on_disk(lambda: self._folders.make(guest, image))
             await self._remake(guest)
             await self._domains.start(guest.server_id)
         if not done:
@@ -187,6 +187,11 @@ class LibvirtDriver:
     async def cache_image(self, image: GuestImage) -> None:
         """Copy an image in and check it, if it is not here."""
         await self._images.get(image)
+
+    async def manage_image_cache(self) -> None:
+        """Remove the images that no guest has needed for so long."""
+        min_age_s = self._config.image_cache.remove_unused_original_minimum_age_seconds
+        await self._images.remove_unused(lambda: self._on_disk(self._folders.images_in_use), min_age_s)
 
     async def inventory(self) -> list[GuestState]:
         """The guests of this cloud on this host; NOSTATE for those of which only files are left."""
@@ -297,7 +302,7 @@ class LibvirtDriver:
     async def _on_disk(self, blocking: Callable[[], _T]) -> _T:
         return await _within(self._disk_pool, blocking, DISK_TIMEOUT_S)
 
-    async def _fill_image(self, blocking: Callable[[], CachedImage]) -> CachedImage:
+    async def _on_images(self, blocking: Callable[[], _T]) -> _T:
         return await _within(self._image_pool, blocking, IMAGE_TIMEOUT_S)
 
 

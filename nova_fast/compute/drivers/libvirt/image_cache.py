@@ -3,19 +3,27 @@
 A file gets its name only when its SHA-512 and format have been checked and its bytes have been synced, so a file that
 is there is right. It is a clone (reflink) of the image store's file where the file system can, else a sparse copy;
 never a hard link, because libvirt changes the owner of what guests use, and the store's file is not ours to change.
+
+The time of a file's last change says when it was last asked for or seen in use; one that nobody has needed for long
+enough goes (``remove_unused``).
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
+import logging
 import os
 import secrets
-from collections import defaultdict
-from collections.abc import Awaitable, Callable
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol, TypeVar
 
 import msgspec
 
@@ -26,6 +34,9 @@ from nova_fast.compute.drivers.libvirt.tools import Limits, run_tool
 from nova_fast.model.errors import InternalError, NotFound
 from nova_fast.model.tasks import GuestImage
 
+_log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 _FICLONE = 0x40049409  # ioctl: let a file share another's blocks
 _CHUNK_BYTES = 1 << 20
 _ZEROS = bytes(_CHUNK_BYTES)
@@ -40,8 +51,11 @@ class CachedImage(msgspec.Struct, frozen=True, kw_only=True):
     virtual_size: int  # bytes
 
 
-#: Runs a blocking function on a worker thread.
-RunBlocking = Callable[[Callable[[], CachedImage]], Awaitable[CachedImage]]
+class RunBlocking(Protocol):
+    """Runs a blocking function on a worker thread."""
+
+    def __call__(self, blocking: Callable[[], _T], /) -> Awaitable[_T]:
+        """What it returned, or raised."""
 
 
 class ImageCache:
@@ -53,6 +67,9 @@ class ImageCache:
         self._run_blocking = run_blocking
         self._known: dict[str, CachedImage] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._holders: Counter[str] = Counter()  # who makes a guest from an image now
+        self._needed: dict[str, int] = {}  # image id → the last of the numbers below at which somebody needed it
+        self._number = 0
 
     def remove_partial(self) -> None:
         """Remove the copies under which an earlier process died. Blocks; only before the first ``get``."""
@@ -66,13 +83,68 @@ class ImageCache:
         Raises NotFound when the image store has no such file, BadRequest when it cannot be used, InternalError when
         its content is not what it was, Unavailable when the disk is full.
         """
+        async with self.holding(image) as known:
+            return known
+
+    @contextlib.asynccontextmanager
+    async def holding(self, image: GuestImage) -> AsyncIterator[CachedImage]:
+        """The same, and the image stays until whoever asked has made a guest that names it. Raises the same."""
         identifier(image.id, "image_id")
-        async with self._locks[image.id]:
-            known = self._known.get(image.id)
-            if known is None or not os.path.exists(known.path):
-                known = await self._run_blocking(lambda: self._fill(image))
-                self._known[image.id] = known
-        return known
+        self._holders[image.id] += 1
+        try:
+            async with self._locks[image.id]:
+                known = self._known.get(image.id)
+                if known is None or not os.path.exists(known.path):
+                    known = await self._run_blocking(lambda: self._fill(image))
+                    self._known[image.id] = known
+                _touch(known.path)
+            yield known
+        finally:
+            self._holders[image.id] -= 1
+            if not self._holders[image.id]:
+                del self._holders[image.id]
+            self._needed[image.id] = self._next_number()
+
+    async def remove_unused(self, in_use: Callable[[], Awaitable[set[str] | None]], min_age_s: float) -> list[str]:
+        """Remove the images that no guest has needed for so long; → their ids.
+
+        ``in_use`` looks which images the guests of this host need; None when that cannot be said, and nothing goes.
+        Whoever holds an image, or held it since before we looked, may have made a guest that was not seen.
+        """
+        began = self._next_number()
+        used = await in_use()
+        if used is None:
+            _log.warning("images stay: a guest of this host does not say which image it needs")
+            return []
+        removed = []
+        for image_id in await self._run_blocking(lambda: self._look(used, min_age_s)):
+            async with self._locks[image_id]:
+                if image_id in self._holders or self._needed.get(image_id, 0) > began:
+                    continue
+                self._known.pop(image_id, None)
+                await self._run_blocking(partial(self._remove, image_id))
+                removed.append(image_id)
+                _log.info("image %s is used by no guest any more: removed from the cache", image_id)
+        return removed
+
+    def _remove(self, image_id: str) -> None:
+        with disk_errors("remove an image from the cache"):
+            (self._folder / image_id).unlink(missing_ok=True)
+
+    def _next_number(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _look(self, used: set[str], min_age_s: float) -> list[str]:
+        """Note which images are in use; → those that nobody has needed for so long. Blocks."""
+        old, now_s = [], time.time()
+        with disk_errors("look through the image cache"):
+            for entry in os.scandir(self._folder):
+                if entry.name in used:
+                    _touch(entry.path)
+                elif _is_image(entry.name) and now_s - entry.stat().st_mtime >= min_age_s:
+                    old.append(entry.name)
+        return sorted(old)
 
     def _fill(self, image: GuestImage) -> CachedImage:
         target = self._folder / image.id
@@ -108,6 +180,19 @@ class ImageCache:
             _sync_folder(self._folder)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def _is_image(name: str) -> bool:
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
+
+
+def _touch(path: str) -> None:
+    """Note that a file is needed now; on a disk that cannot be written nothing is removed either."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
 
 
 def _open_image(image: GuestImage) -> BinaryIO:
