@@ -81,13 +81,15 @@ class HostDaemon:
 
     async def start(self, stop: asyncio.Event) -> None:
         """Connect to the hypervisor (again and again until it answers), then to the hub."""
+        told = ""
         while not stop.is_set():
             try:
                 await self._driver.start()
                 self._resources = self._monitors.added(await self._driver.resources())
                 break
             except NovaFastError as error:
-                log.warning("the hypervisor does not answer: %s", error)
+                if told != (told := str(error)):
+                    log.warning("the hypervisor does not answer: %s", error)
                 await asyncio.sleep(RETRY_S)
         if self._resources is None:
             return

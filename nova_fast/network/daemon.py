@@ -64,12 +64,14 @@ class Daemon:
 
     async def start(self, stop: asyncio.Event) -> None:
         """Take over what is there (again and again until the machine can), then connect to the hub."""
+        told = ""
         while not stop.is_set():
             try:
                 await self._backend.start()
                 break
             except NovaFastError as error:
-                log.warning("the networks cannot be looked after yet: %s", error)
+                if told != (told := str(error)):
+                    log.warning("the networks cannot be looked after yet: %s", error)
                 await asyncio.sleep(RETRY_S)
         report = ServiceReport(name=f"network@{self._host}", binary="nova-network", host=self._host, zone="internal")
         self._peer.heartbeat = lambda: report

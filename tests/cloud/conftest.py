@@ -63,7 +63,7 @@ class Cloud:
         self.folder = folder
         self.state = folder / "var"
         self.config = folder / "nova-fast.toml"
-        self.external_bridge = f"nft{number}ext"
+        self.external_bridge = external_bridge(number)
         self.ports = dict(zip(("identity", "compute", "image", "network", "placement"), free_ports(5), strict=True))
         compute = {"driver": "libvirt", "reserved_ram_mib": 0, **compute}
         network = {"external_bridge": self.external_bridge, "external_cidr": f"172.30.{number}.0/24"}
@@ -195,12 +195,18 @@ def local_libvirt() -> Iterator[None]:
 _numbers = iter(range(200, 250))
 
 
+def external_bridge(number: int) -> str:
+    """The bridge of a cloud by its number; one that is there belongs to a test that was killed."""
+    return f"nft{number}ext"
+
+
 @contextlib.contextmanager
 def new_cloud(**compute: Any) -> Iterator[Cloud]:
     """A cloud in a folder of its own that QEMU's user can reach; gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="nf-test-", dir="/var/tmp"))  # QEMU's user must reach it
     folder.chmod(0o755)
-    cloud = Cloud(folder, next(_numbers), **compute)
+    number = next(number for number in _numbers if not Path(f"/sys/class/net/{external_bridge(number)}").exists())
+    cloud = Cloud(folder, number, **compute)
     try:
         yield cloud
         cloud.check()

@@ -36,7 +36,7 @@ from nova_fast.model.tasks import (
     SubnetSpec,
 )
 from nova_fast.network.backend import BackendSettings
-from nova_fast.network.linux import namespaces
+from nova_fast.network.linux import links, namespaces
 from nova_fast.network.linux.backend import LinuxBackend
 from nova_fast.network.linux.nftables import Nftables, tables
 from tests.tries import least_of
@@ -783,6 +783,70 @@ def test_what_a_killed_daemon_left_and_nobody_wants_goes(cloud: Cloud) -> None:
     assert networks[1].bridge not in run("ip", "-o", "link")
     assert len(cloud.servers()) == 1
     assert namespaces.exists(networks[0].namespace)
+
+
+class Killed(BaseException):
+    """The daemon's end."""
+
+
+class Mortal:
+    """A route socket whose process dies right after it has made so many links."""
+
+    def __init__(self, route: Any, lives: Iterator[int]) -> None:
+        self._route = route
+        self._lives = lives
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._route, name)
+
+    def link(self, command: str, **options: Any) -> Any:
+        answer = self._route.link(command, **options)
+        if command == "add" and next(self._lives, None) is None:
+            raise Killed
+        return answer
+
+
+def dies_after(cloud: Cloud, message: ApplyNetworks, links_made: int) -> bool:
+    """Start the backend and apply; whether it died on the way."""
+    lives, netlink = iter(range(links_made)), links.netlink
+
+    @contextlib.contextmanager
+    def mortal() -> Iterator[Any]:
+        with netlink() as route:
+            yield Mortal(route, lives)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(links, "netlink", mortal)
+        try:
+            cloud.start()
+            cloud.apply(message)
+        except Killed:
+            return True
+    return False
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_daemon_that_dies_as_soon_as_it_has_made_a_link_knows_it_again(tmp_path: Path, wanted: bool) -> None:
+    """The kernel makes a link and takes its mark in two steps: between them a link says little of whose it is."""
+    for links_made in range(5):
+        folder = tmp_path / str(links_made)
+        folder.mkdir()
+        cloud = Cloud(folder)
+        network = cloud.network(1, cloud.port(1, 85))
+        try:
+            died = dies_after(cloud, cloud.message(network, groups=(default_group(),)), links_made)
+            assert died == (links_made < 4), "two bridges and two pairs"
+            if not died:
+                cloud.wait(cloud.backend.close())
+            cloud.backend = cloud.new_backend()
+            cloud.start()
+            assert cloud.apply(cloud.message(*([network] if wanted else []), groups=(default_group(),))).failed == {}
+            there = run("ip", "-o", "link").splitlines()
+            assert len([line for line in there if cloud.settings.cloud_id in line]) == (4 if wanted else 1)
+            assert any(network.bridge in line for line in there) is wanted
+        finally:
+            cloud.close()
+        assert cloud.leftovers() == []
 
 
 @pytest.mark.parametrize("wanted", [True, False])

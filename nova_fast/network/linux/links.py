@@ -109,6 +109,7 @@ def _ensure_bridge(route: IPRoute, name: str, mark: str, mtu: int, mac_address: 
             br_stp_state=0, br_forward_delay=0, br_mcast_snooping=0,
         )  # fmt: skip
         link = link_named(route, name)
+    if _is_unmarked(link, mac_address):
         route.link("set", index=link.index, ifalias=mark)
     elif link.alias != mark:
         raise Conflict(f"the link {name} exists already and does not belong to this network")
@@ -118,6 +119,21 @@ def _ensure_bridge(route: IPRoute, name: str, mark: str, mtu: int, mac_address: 
     if not link.up:
         route.link("set", index=link.index, state="up")
     return link_named(route, name)
+
+
+def _is_unmarked(link: Link, mac_address: str) -> bool:
+    """Whether this is a bridge of ours that has no mark: the kernel gives none at birth, and its maker may have died.
+
+    The address is what it was born with, made from the names of its cloud and network.
+    """
+    return not link.alias and link.kind == "bridge" and link.mac_address == mac_address
+
+
+def remove_bridge(route: IPRoute, cloud_id: str, name: str, of: str) -> None:
+    """Remove a bridge of ours that has no mark. ``of`` is its network's id, or its name for the external one."""
+    link = all_links(route).get(name)
+    if link is not None and _is_unmarked(link, mac_of("br" + cloud_id + of)):
+        remove_link(route, name)
 
 
 def ensure_external_bridge(route: IPRoute, cloud_id: str, name: str, cidr: str) -> Link:
@@ -136,6 +152,7 @@ def ensure_pair(route: IPRoute, network: NetworkPlan, side: str, bridge: Link, m
         peer = {"ifname": side, "net_ns_fd": network.namespace, "address": mac_address, "mtu": bridge.mtu}
         route.link("add", ifname=name, kind="veth", mtu=bridge.mtu, peer=peer)
         link = link_named(route, name)
+    if not link.alias:
         route.link("set", index=link.index, ifalias=mark)
     if link.master != bridge.index or link.mtu != bridge.mtu:
         route.link("set", index=link.index, mtu=bridge.mtu, master=bridge.index)

@@ -301,6 +301,8 @@ class Reconciler:
         for link, owner in links.owned_links(links.all_links(route), self.settings.cloud_id).values():
             if owner == network_id:
                 links.remove_link(route, link.name)
+        if made:
+            links.remove_bridge(route, self.settings.cloud_id, made.bridge, network_id)
         self._made.networks.pop(network_id, None)
         self._save()
 
@@ -351,6 +353,8 @@ class Reconciler:
                 namespaces.remove(name)
             for link, _ in links.owned_links(links.all_links(route), cloud_id).values():
                 links.remove_link(route, link.name)
+            external = self.settings.external_bridge
+            links.remove_bridge(route, cloud_id, external, external)
         return left
 
     def _remove_tables(self) -> None:
