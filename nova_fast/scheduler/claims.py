@@ -211,7 +211,8 @@ class Claims:
             return
         if event.host in self._hosts:
             self._hosts.refund(event.host, event.claim)
-            self._hosts.images.give_back(event.host, event.image_properties)
+            if self._hosts.images.on:
+                self._hosts.images.give_back(event.host, event.image_properties)
         by_host = self._confirmed.get(event.server_id)
         if by_host is None:
             self._leave(event.server_id, event.host)
@@ -287,8 +288,8 @@ class Claims:
 
     def _leave(self, server_id: str, host: str) -> None:
         """A server gave back a claim on a host; it may have another there."""
-        elsewhere = self.hosts_of(server_id)
-        if host in elsewhere:
+        elsewhere = server_id in self._confirmed or server_id in self._pending
+        if elsewhere and host in self.hosts_of(server_id):
             return
         if self._busy.get(server_id) == host:
             del self._busy[server_id]
