@@ -31,6 +31,7 @@ from nova_fast.api.framework.direct import Reply
 from nova_fast.api.framework.endpoint import Endpoint
 from nova_fast.api.http_answer import JOINED_BYTES_MAX, Cycle, Direct
 from nova_fast.api.http_heads import PLAIN_LINE, Head, Heads, plain_head
+from nova_fast.api.http_room import Refusal, is_full
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +86,9 @@ class BoundedProtocol(HttpToolsProtocol):
     _answered: Head | None = None  # of the request that this read has brought, when it was answered with a success
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        if is_full(transport):
+            transport.set_protocol(Refusal(transport))
+            return
         super().connection_made(transport)
         self._find_direct: Callable[[Any], _Found | None] = getattr(self.app, "find_direct", _nothing)
         if len(self.connections) > CONNECTIONS_MAX:
