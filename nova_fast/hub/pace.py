@@ -5,6 +5,11 @@ served. So the hub says in its PINGs over how long nodes are to spread, and one 
 random part of that before it connects anew; if the hub is not there then, its attempts are as far apart. A small
 cloud need not spread, and neither need whoever is one of few and waited for, as API workers are
 (``Contracts.waits_to_return``). The first connection of a process is never put off.
+
+Who alone has lost it waits, too: a node cannot know that it is alone. A connection ends in the same way when the hub
+was killed and when a cable was pulled, and a hub that answers at once may have been started again at once; whom a node
+could ask is the hub, and a question there costs the handshake that is to be saved. The wait is half of ``down_after_s``
+at most, so the node does not even count as down meanwhile, and what it was asked waits for it.
 """
 
 from __future__ import annotations
