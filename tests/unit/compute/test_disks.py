@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -113,6 +115,23 @@ def test_an_image_is_used_from_the_cache_when_the_store_has_lost_it(host: Host) 
     first = host.get(image)
     Path(image.path).unlink()
     assert host.get(image) == first
+
+
+def test_a_host_without_file_descriptors_says_so(host: Host) -> None:
+    image = host.image()
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    async def ask() -> None:
+        await asyncio.to_thread(lambda: None)  # what the loop and its thread need is there
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1, old[1]))
+        try:
+            await host.cache.get(image)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+    with pytest.raises(Unavailable, match="no file descriptors left"):
+        asyncio.run(ask())
+    assert host.get(image)
 
 
 def test_an_image_whose_content_changed_does_not_enter(host: Host) -> None:

@@ -92,11 +92,15 @@ class FileAccess:
 
 @contextlib.contextmanager
 def disk_errors(doing: str) -> Iterator[None]:
-    """Errors of the file system as something a person can act on. Raises Unavailable when full, else InternalError."""
+    """Errors of the file system as something a person can act on. Raises Unavailable when what it takes is used up."""
     try:
         yield
     except OSError as e:
         if e.errno in (errno.ENOSPC, errno.EDQUOT):
             raise Unavailable(f"Cannot {doing}: the host's disk is full.", code="host_disk_full") from e
+        if e.errno in (errno.EMFILE, errno.ENFILE):
+            raise Unavailable(
+                f"Cannot {doing}: the host has no file descriptors left.", code="host_descriptors_used_up"
+            ) from e
         _log.exception("cannot %s", doing)
         raise InternalError(f"Cannot {doing}: {e.strerror or 'I/O error'}.", code="host_disk_error") from e
