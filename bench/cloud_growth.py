@@ -98,6 +98,7 @@ def _heartbeats(cloud: Cloud, crowd: Crowd, hosts: int, *, quick: bool) -> Size:
     if hosts == 10_000:
         promised("heartbeats_10000_hub_cores", size.hub_cores)
         promised("heartbeats_10000_hub_pss", size.hub_mib)
+        report("heartbeats_10000_hub_pss_of_files", pss_mib(pids["conductor"], "Pss_File"), "MiB", None)
     else:
         report(f"heartbeats_{hosts}_hub_cores", size.hub_cores, "cores", None)
         report(f"heartbeats_{hosts}_hub_pss", size.hub_mib, "MiB", None)

@@ -104,10 +104,10 @@ def _processors() -> list[int]:
     return [int(ticks) for ticks in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
 
 
-def pss_mib(pid: int) -> float:
-    """Proportional set size: shared pages are divided among those who share them."""
+def pss_mib(pid: int, what: str = "Pss") -> float:
+    """Proportional set size: shared pages are divided among those who share them. ``Pss_File``: of files only."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) / 1024
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith(f"{what}:")) / 1024
 
 
 def processes_with(text: str) -> dict[int, list[str]]:
