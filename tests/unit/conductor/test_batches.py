@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from nova_fast.conductor import batches as batches_module
-from nova_fast.conductor.batches import GATHER_S, ThreadedBatches
+from nova_fast.conductor.batches import ENOUGH, GATHER_S, ThreadedBatches
 
 
 @pytest.mark.parametrize("crowd", [True, False])
@@ -42,4 +42,32 @@ def test_behind_a_crowd_the_next_batch_gathers(crowd: bool, monkeypatch: pytest.
     go_on.set()
     batches.stop()
     assert served == ([[0], [1, 2]] if crowd else [[0], [1], [2]])
-    assert set(waited) == ({GATHER_S} if crowd else set())
+    if crowd:
+        assert sum(waited) == pytest.approx(GATHER_S, rel=0.2) and max(waited) < GATHER_S / 4
+    else:
+        assert waited == []
+
+
+@pytest.mark.parametrize("there", [ENOUGH - 1, ENOUGH])
+def test_it_waits_no_longer_when_enough_are_there(there: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    served: list[int] = []
+    both = threading.Event()
+
+    def serve(batch: list[int]) -> bool:
+        if not served:
+            for number in range(there):
+                batches.put(number)
+        else:
+            both.set()
+        served.append(len(batch))
+        return len(served) == 1
+
+    monkeypatch.setattr(batches_module, "time", SimpleNamespace(sleep=waited.append))
+    batches: ThreadedBatches[int] = ThreadedBatches(serve, 512)
+    batches.put(0)
+    batches.start()
+    assert both.wait(60)
+    batches.stop()
+    assert served == [1, there]
+    assert bool(waited) == (there < ENOUGH)
