@@ -12,7 +12,7 @@ import msgspec
 
 from nova_fast.model.hosts import HostNetwork
 from nova_fast.model.networks import Port
-from nova_fast.queries.host_networks import hosts_admitting, hosts_of_group, hosts_of_network
+from nova_fast.queries.host_networks import MEMBERSHIPS, hosts_admitting, hosts_of_group, hosts_of_network
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
@@ -71,7 +71,10 @@ def mark_port_dirty(tx: Transaction, *ports: Port) -> None:
     Its own host must know, and so must every host with a port that admits one of its groups.
     """
     mark_hosts_dirty(tx, {port.host for port in ports})
-    for group in sorted({group for port in ports for group in port.security_groups}):
+    groups = sorted({group for port in ports for group in port.security_groups})
+    if groups and MEMBERSHIPS not in tx.notes:
+        tx.notes[MEMBERSHIPS] = tx.next_number(MEMBERSHIPS)
+    for group in groups:
         _mark_admitting(tx, group)
 
 

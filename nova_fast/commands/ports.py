@@ -12,7 +12,7 @@ import msgspec
 
 from nova_fast.commands import usage
 from nova_fast.commands.addresses import any_addresses, new_macs, released, wished_addresses
-from nova_fast.commands.host_networks import mark_port_dirty
+from nova_fast.commands.host_networks import mark_hosts_dirty, mark_port_dirty
 from nova_fast.commands.network_limits import take
 from nova_fast.commands.security_groups import groups_by_name
 from nova_fast.model.commands.ports import AddressRequest
@@ -102,8 +102,9 @@ def attach_existing_port(tx: Transaction, server: Server, port_id: str, index: i
 def bind_ports(tx: Transaction, server_id: str, host: str) -> None:
     """The server will run on a host: its ports belong there from now on. They stay DOWN until they work."""
     assert host, f"ports of {server_id} bound to no host"
-    record = tx.get(tables.HOSTS, host)
-    for port in server_ports(tx, server_id):
+    found = server_ports(tx, server_id)
+    record = tx.get(tables.HOSTS, host) if found else None
+    for port in found:
         owner = f"compute:{record.zone}" if record and record.zone else port.device_owner
         save_port(tx, port, host=host, status=DOWN, device_owner=owner)
 
@@ -148,7 +149,7 @@ def save_port(tx: Transaction, port: Port, **changes: object) -> Port:
     released(tx, [ip for ip in port.fixed_ips if ip.ip_address not in kept])
     if changed.fixed_ips == port.fixed_ips and changed.security_groups == port.security_groups:
         # Who is in which group has not changed, so only the hosts that carry the port care.
-        mark_port_dirty(tx, *(msgspec.structs.replace(p, security_groups=()) for p in (port, changed)))
+        mark_hosts_dirty(tx, (port.host, changed.host))
     else:
         mark_port_dirty(tx, port, changed)
     return changed

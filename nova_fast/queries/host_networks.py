@@ -22,6 +22,9 @@ from nova_fast.state.table import Index, encode_key
 
 _ADDRESSES_MAX = 32_768  # ports whose addresses are known: about 15 MB
 _PORTS_MAX = 8_192  # ports that are known with their servers: about 15 MB
+_GROUPS_MAX = 1_024  # whose members are known
+#: Grows whenever an address comes into a security group or leaves one.
+MEMBERSHIPS = "group_memberships"
 #: Behind every id: UUIDs are hexadecimal digits and dashes.
 _BEHIND_IDS = "~"
 
@@ -29,14 +32,16 @@ _BEHIND_IDS = "~"
 class Known:
     """What was made of the store before, so that the states of many hosts, commit after commit, do not begin anew.
 
-    Networks, rules and members of groups are those of one commit and common to its hosts. Ports are taken again as long
-    as they, and the servers that name them, lie in the store as they did.
+    Networks and rules are those of one commit and common to its hosts, and so are the members of groups as long as none
+    has come or gone. Ports are taken again as long as they, and the servers that name them, lie in the store as they
+    did.
 
     PERF: of 100 hosts with 10 ports each in one group that admits itself, 4.4 ms a host without it and 0.2 ms with it.
+    That members outlive a commit is a sixth of what the conductor does for a boot with a port.
     """
 
     def __init__(self) -> None:
-        self._commit = -1
+        self._commit = self._memberships = -1
         self.networks: dict[str, tuple[Network, tuple[SubnetSpec, ...]]] = {}
         self.rules: dict[str, tuple[RuleSpec, ...]] = {}
         self.members: dict[str, tuple[str, ...]] = {}
@@ -47,7 +52,10 @@ class Known:
         """Keep nothing that may be otherwise by now, and not too much."""
         if reader.commit() != self._commit:
             self._commit = reader.commit()
-            self.networks, self.rules, self.members = {}, {}, {}
+            self.networks, self.rules = {}, {}
+            memberships = reader.number(MEMBERSHIPS)
+            if memberships != self._memberships or len(self.members) > _GROUPS_MAX:
+                self._memberships, self.members = memberships, {}
         if len(self.addresses) > _ADDRESSES_MAX:
             self.addresses.clear()
         if len(self.ports) > _PORTS_MAX:

@@ -167,6 +167,10 @@ class Reader:
         """The number of the last event: it grows with each."""
         return self._counter(GENERATION)
 
+    def number(self, name: str) -> int:
+        """The last number that was given for a name; 0 when there was none."""
+        return self._counter(NUMBER + name.encode())
+
     def commit(self) -> int:
         """The number of the commit that this shows: two snapshots of one store with the same number are equal."""
         return int(self._txn.id())

@@ -36,7 +36,6 @@ from nova_fast.model.tasks import ApplyNetworks, DestroyGuest, GuestState, Place
 from nova_fast.model.workflows import Direction, Workflow
 from nova_fast.queries.guests import guest_of
 from nova_fast.queries.host_networks import wanted_networks
-from nova_fast.queries.ports import has_ports
 from nova_fast.queries.server_groups import rule_of
 from nova_fast.state.reader import Reader
 from nova_fast.state.transaction import Transaction
@@ -98,8 +97,7 @@ def _scheduled_together(tx: Transaction, answers: Sequence[Answered]) -> list[Se
     for server, (_, workflow, answer) in zip(servers, answers, strict=True):
         assert isinstance(answer, Placement)
         record_decision(tx, server, answer, workflow.excluded_hosts)
-        if has_ports(tx, server.id):
-            bind_ports(tx, server.id, server.host)
+        bind_ports(tx, server.id, server.host)
     return servers
 
 
