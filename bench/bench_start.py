@@ -74,6 +74,7 @@ def _until_answered(cloud: Cloud, method: str, path: str, body: Any = None) -> A
 
 def _host_of(cloud: Cloud, server_id: str) -> str:
     _, body, _ = cloud.ask("compute", "GET", f"/v2.1/servers/{server_id}")
+    assert body["server"]["status"] != "ERROR", body["server"]["fault"]
     return str(body["server"]["OS-EXT-SRV-ATTR:host"] or "")
 
 

@@ -31,8 +31,8 @@ SERVERS_OF_NETWORK = 1_000
 EVENTS_KEPT = 5_000
 FLAVOR = Flavor(id="bench", name="bench", vcpus=2, ram_mib=4096, disk_gib=20)
 IMAGE_ID = "00000000-0000-4000-8000-00000000feed"
-RESOURCES = HostResources(
-    vcpus=64, ram_mib=262_144, disk_gib=4_000, architecture="x86_64", hypervisor_type="fake", hypervisor_version=1,
+RESOURCES = HostResources(  # room for a hundred servers, and one more
+    vcpus=128, ram_mib=1_048_576, disk_gib=4_000, architecture="x86_64", hypervisor_type="fake", hypervisor_version=1,
     virt_type="fake",
 )  # fmt: skip
 
