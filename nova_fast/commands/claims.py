@@ -10,6 +10,7 @@ import msgspec
 from nova_fast.model.errors import Conflict
 from nova_fast.model.events import Claimed, Released
 from nova_fast.model.hosts import Claim, Host, HostUsage, capacity, most_of, stock_of
+from nova_fast.model.placement import allows
 from nova_fast.model.servers import Server
 from nova_fast.model.topology import GuestTopology, Taken, changed, free_pools, shortage, with_usage
 from nova_fast.queries import server_groups
@@ -128,9 +129,7 @@ def _fits(host: Host, usage: HostUsage, claim: Claim) -> bool:
 def _fits_class(host: Host, usage: HostUsage, name: str, amount: int) -> bool:
     """As placement counts it: capacity, and the least, the most and the step that one consumer may take."""
     return any(
-        usage.resources.get(name, 0) + amount <= most_of(own)
-        and own.min_unit <= amount <= own.max_unit
-        and amount % own.step_size == 0
+        usage.resources.get(name, 0) + amount <= most_of(own) and allows(own, amount)
         for own in stock_of(host)
         if own.resource_class == name
     )
