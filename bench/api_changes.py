@@ -42,18 +42,29 @@ def measure_one_writer(cloud: Cloud, create: dict[str, Any], length: Length) -> 
 
 
 def measure_writers(cloud: Cloud, create: dict[str, Any], length: Length) -> None:
-    """64 clients that wait; what is accepted is booted meanwhile, and that costs the same cores."""
+    """64 clients that wait; what is accepted is booted meanwhile, and that costs the same cores.
+
+    A crowd is accepted before what it brought begins, so it is told as well how many came to ACTIVE meanwhile, and how
+    many a second from the first request until the last server was ACTIVE.
+    """
     post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
     rates, latencies, syncs = [], Latencies(), []
+    booted, finished = [], []
     closed_loop.run(cloud.ports["compute"], WRITERS, 0.5, [post])
     for _ in range(length.rounds):
         cloud.wait_idle()
         syncs.append(sync_p50_ms(cloud.folder, 20))
         found = closed_loop.run(cloud.ports["compute"], WRITERS, length.round_s, [post])
+        ended = time.perf_counter()
+        with cloud.books() as books:
+            booted.append((found.count - books.under_way()) / found.seconds)
+        cloud.wait_idle()
+        finished.append(found.count / (found.seconds + time.perf_counter() - ended))
         rates.append(found.rate)
         latencies.merge(found.percentiles())
-    cloud.wait_idle()
     promised("post_servers_accepted_64_clients", median(rates))
+    report("post_servers_64_clients_boots_meanwhile", median(booted), "1/s", None)
+    report("post_servers_64_clients_all_active", median(finished), "1/s", None)
     for percent in (50, 99, 99.9):
         report(f"post_servers_64_clients_p{percent:g}", latencies.ms(percent), "ms", None)
     promised("post_servers_64_clients_p50_in_syncs", latencies.ms(50) / median(syncs))
