@@ -23,7 +23,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._crowd = 0  # commands of the last transactions; what is longer ago counts half
-        self._earned = 0
+        self._earned = 0  # commands for which nothing has begun
 
     @property
     def crowded(self) -> bool:
@@ -40,7 +40,8 @@ class Turns:
         if not self.crowded:
             return QUEUED_AT_ONCE
         if waited_us > WAIT_US_MAX:
-            return min(2 * self._crowd, QUEUED_AT_ONCE)
+            count, self._earned = min(2 * self._earned, QUEUED_AT_ONCE), 0
+            return count
         count = self._earned // SHARE
         if count < GROUP:
             return 0
