@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lines", type=int, default=80, help="of the log, with --seed")
     parser.add_argument("--seeds", type=int, default=400, help="how many")
     parser.add_argument("--first", type=int, default=0, help="the first of them")
+    parser.add_argument("--these", type=int, nargs="+", help="play these and no others")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
     parser.add_argument("--seconds", type=float, default=float("inf"), help="stop then, and say how far it came")
     parser.add_argument("--closely", action="store_true", help="tell a digest of all, equal for equal runs")
@@ -59,7 +60,7 @@ def _one(seed: int, lines: int) -> int:
 def _many(options: argparse.Namespace) -> int:
     start_s = time.monotonic()
     passed, failed, commits, answers, digest, slowest = 0, 0, 0, 0, 0, 0.0
-    seeds = range(options.first, options.first + options.seeds)
+    seeds = options.these or range(options.first, options.first + options.seeds)
     furniture()  # made once, before the processes part
     with multiprocessing.get_context("fork").Pool(options.jobs, initializer=_be_quick) as pool:
         for verdict in pool.imap_unordered(play if options.closely else _glance, seeds, chunksize=CHUNK):
@@ -79,7 +80,7 @@ def _many(options: argparse.Namespace) -> int:
         pool.terminate()
     took_s = time.monotonic() - start_s
     print(
-        f"seeds from {options.first}: {answers} answers, {commits} commits, "
+        f"seeds from {seeds[0]}: {answers} answers, {commits} commits, "
         f"slowest to rest {slowest:.0f} s of virtual time, {(passed + failed) / took_s:.1f} seeds/s"
     )
     if options.closely:
