@@ -9,8 +9,6 @@ AS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Tests that need no cloud and no clock, those first that take long. Some wait for a second or ten: three at a time.
 ALONE := tests/simulation tests/powercut tests/nova_oracle tests/unit tests/api bench/micro
-# Clouds mostly wait for something: those with real guests beside those without, and bench --quick among these.
-CLOUDS := tests/cloud
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up down test torture simulate nova-environment oracle check format record-layout clean
@@ -31,8 +29,8 @@ down: ## stop everything and leave nothing but var/
 
 test: setup ## run all tests, and see that everything can still be measured
 	@$(AS_ROOT) $(VENV_PYTHON) -m pytest -n 3 --dist worksteal $(ALONE)
-	@$(AS_ROOT) $(VENV_PYTHON) -m pytest -n 2 --dist loadgroup $(CLOUDS)
-	@$(AS_ROOT) $(VENV_PYTHON) -m pytest $(patsubst %,--ignore=%,$(ALONE) $(CLOUDS))
+	@$(AS_ROOT) $(VENV_PYTHON) -m pytest $(ALONE:%=--ignore=%)
+	@$(AS_ROOT) $(VENV_PYTHON) -m bench --quick
 
 torture: setup ## the long proofs: kill -9, power cuts, full disks, floods, as long as it takes
 	@$(AS_ROOT) env NOVA_FAST_TORTURE=1 $(VENV_PYTHON) -m pytest -m torture

@@ -153,23 +153,14 @@ class Cloud:
         )  # fmt: skip
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two processes may run these tests: one all that have real guests, for there is one libvirt, the other the rest.
-
-    Each file otherwise stays in one process, which shares its cloud. (``make test``: ``--dist loadgroup``)
-    """
-    guests = item.get_closest_marker("needs_qemu") is not None
-    item.add_marker(pytest.mark.xdist_group("guests" if guests else item.path.stem))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Function) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Beside a failure stands what the daemons of its cloud said last: their folder is gone soon."""
     report = yield
     if report.failed:
-        clouds = {getattr(value, "cloud", value) for value in item.funcargs.values() if value.__hash__}
-        for cloud in clouds:
-            for path in sorted(cloud.state.glob("log/*.log")) if isinstance(cloud, Cloud) else ():
+        clouds = [getattr(value, "cloud", value) for value in item.funcargs.values()]
+        for cloud in {id(cloud): cloud for cloud in clouds if isinstance(cloud, Cloud)}.values():
+            for path in sorted(cloud.state.glob("log/*.log")):
                 lines = path.read_text(errors="replace").splitlines()[-LOG_LINES:]
                 report.sections.append((f"the end of {path}", "\n".join(lines)))
     return report
@@ -201,9 +192,7 @@ def local_libvirt() -> Iterator[None]:
         shutil.rmtree(folder)
 
 
-_CLOUDS_MAX = 60  # of a process that runs tests
-_FIRST = 100 + _CLOUDS_MAX * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-_numbers = iter(range(_FIRST, _FIRST + _CLOUDS_MAX))
+_numbers = iter(range(200, 250))
 
 
 def external_bridge(number: int) -> str:
