@@ -17,6 +17,7 @@ from .fleet_world import MULTIPLIERS, PLAIN, UP, World, with_bits
 SIZES = (1, 2, 5, 30, 60, 64, 65, 130, 300)  # a block has 64 rows, a page of the table 1,024
 QUESTIONS = repeats(2_500, 110_000)
 QUESTIONS_ON_LARGE_FLEETS = repeats(2_000, 60_000)
+QUESTIONS_OF_THE_PASS = 100_000
 
 
 def check(world: World, asked: HostClass, twin: OracleClass) -> int | None:
@@ -84,6 +85,31 @@ def test_the_index_gives_the_hosts_and_the_bits_of_a_plain_pass_through_every_ki
                     world.take(winner, Taken(request.ram, request.vcpus, request.disk, 1, 1))
                 if rng.random() < 0.1 and world.twin.hosts:
                     check_masks(world, asked, twin, winner)
+    assert found > questions // 4
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_questions_are_answered_as_by_a_full_pass() -> None:
+    """Winner and bits, always so many: the pass costs microseconds. It is held to the plain twin above."""
+    rng = random.Random(20261127)
+    questions = found = 0
+    while questions < QUESTIONS_OF_THE_PASS:
+        world = World(rng, rng.choice((*SIZES, 1_100, 2_500)))
+        for _ in range(rng.choice([1, 2, 4])):
+            world.define()
+        for _ in range(1_000):
+            for _ in range(rng.choice([0, 1, 2, 3, 4])):
+                world.change()
+            asked, twin = rng.choice(world.classes)
+            world.judge(asked, twin)
+            wanted = rng.choice([1, 1, 1, 2, 10])
+            ranking = asked.best(wanted)
+            assert with_bits(ranking) == with_bits(asked.scan(wanted))
+            questions += 1
+            found += bool(ranking)
+            if ranking and rng.random() < 0.7:
+                request = twin.request
+                world.take(ranking[0][0], Taken(request.ram, request.vcpus, request.disk, 1, 1))
     assert found > questions // 4
 
 
