@@ -15,6 +15,11 @@ import uvloop
 
 from nova_fast.config import Config
 from nova_fast.edges import Edges, shared_wire
+from nova_fast.model.errors import NovaFastError
+
+log = logging.getLogger(__name__)
+
+RETRY_S = 2
 
 
 def set_up_logging(config: Config) -> None:
@@ -40,6 +45,19 @@ def run_daemon(config: Config, serve: Callable[[asyncio.Event], Awaitable[int | 
         return await serve(stop) or 0
 
     return uvloop.run(main())
+
+
+async def begin_patiently(begin: Callable[[], Awaitable[None]], stop: asyncio.Event, complaint: str) -> None:
+    """Begin again and again until it works, or the daemon is to stop. Why it does not is logged when it changes."""
+    told = ""
+    while not stop.is_set():
+        try:
+            await begin()
+            return
+        except NovaFastError as error:
+            if told != (told := str(error)):
+                log.warning("%s: %s", complaint, error)
+            await asyncio.sleep(RETRY_S)
 
 
 class Played(Protocol):

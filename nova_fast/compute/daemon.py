@@ -18,7 +18,7 @@ from nova_fast.compute.drivers.choice import create_driver
 from nova_fast.compute.monitors import Monitors
 from nova_fast.compute.reports import GuestReports
 from nova_fast.config import Config
-from nova_fast.daemon import playing, run_daemon
+from nova_fast.daemon import begin_patiently, playing, run_daemon
 from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.hub.peer import Peer
@@ -43,7 +43,6 @@ log = logging.getLogger(__name__)
 
 RESOURCES_EVERY_S = 30
 REPORT_TIMEOUT_S = 60
-RETRY_S = 2
 IMAGES_EVERY_S = 60  # with a manager_interval of 0, as in Nova
 
 MakeDriver = Callable[[Config, OnChange], Driver]
@@ -81,16 +80,7 @@ class HostDaemon:
 
     async def start(self, stop: asyncio.Event) -> None:
         """Connect to the hypervisor (again and again until it answers), then to the hub."""
-        told = ""
-        while not stop.is_set():
-            try:
-                await self._driver.start()
-                self._resources = self._monitors.added(await self._driver.resources())
-                break
-            except NovaFastError as error:
-                if told != (told := str(error)):
-                    log.warning("the hypervisor does not answer: %s", error)
-                await asyncio.sleep(RETRY_S)
+        await begin_patiently(self._begin, stop, "the hypervisor does not answer")
         if self._resources is None:
             return
         self._peer.heartbeat = self._report
@@ -105,6 +95,10 @@ class HostDaemon:
         await self._peer.start()
         self._spawn(self._look_at_resources())
         self._spawn(self._manage_image_cache())
+
+    async def _begin(self) -> None:
+        await self._driver.start()
+        self._resources = self._monitors.added(await self._driver.resources())
 
     async def close(self) -> None:
         """Leave the hub and the hypervisor; guests go on."""

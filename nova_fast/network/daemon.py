@@ -7,11 +7,11 @@ import logging
 from collections.abc import Callable
 
 from nova_fast.config import Config
-from nova_fast.daemon import playing, run_daemon
+from nova_fast.daemon import begin_patiently, playing, run_daemon
 from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
-from nova_fast.model.errors import NovaFastError, Unavailable
+from nova_fast.model.errors import Unavailable
 from nova_fast.model.tasks import ApplyNetworks, MetadataAnswer, MetadataRequest, ServiceReport
 from nova_fast.network.backend import AskMetadata, Backend, settings_for
 from nova_fast.network.fake import FakeBackend
@@ -19,7 +19,6 @@ from nova_fast.network.fake import FakeBackend
 log = logging.getLogger(__name__)
 
 METADATA_TIMEOUT_S = 10
-RETRY_S = 2
 
 MakeBackend = Callable[[Config, AskMetadata], Backend]
 
@@ -64,15 +63,7 @@ class Daemon:
 
     async def start(self, stop: asyncio.Event) -> None:
         """Take over what is there (again and again until the machine can), then connect to the hub."""
-        told = ""
-        while not stop.is_set():
-            try:
-                await self._backend.start()
-                break
-            except NovaFastError as error:
-                if told != (told := str(error)):
-                    log.warning("the networks cannot be looked after yet: %s", error)
-                await asyncio.sleep(RETRY_S)
+        await begin_patiently(self._backend.start, stop, "the networks cannot be looked after yet")
         report = ServiceReport(name=f"network@{self._host}", binary="nova-network", host=self._host, zone="internal")
         self._peer.heartbeat = lambda: report
         self._peer.handle(ApplyNetworks, self._apply)

@@ -6,6 +6,8 @@ nothing but going on from the rows, so :meth:`Cloud.restart` forgets everything 
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from nova_fast.commands.hosts import record_host_report, record_host_up
@@ -22,6 +24,7 @@ from nova_fast.model.hosts import HostResources
 from nova_fast.model.identity import Caller
 from nova_fast.model.images import Image, ImageStatus, Visibility
 from nova_fast.model.networks import Port
+from nova_fast.model.quotas import UNLIMITED, Quota
 from nova_fast.model.servers import Server, ServerAction
 from nova_fast.model.states import Action, PowerState
 from nova_fast.model.tasks import (
@@ -37,7 +40,7 @@ from nova_fast.model.tasks import (
 from nova_fast.model.workflows import Task, Workflow
 from nova_fast.queries.ports import server_ports
 from nova_fast.state import schema as tables
-from nova_fast.state.testing import MemoryStore
+from nova_fast.state.testing import MemoryStore, memory_store
 from nova_fast.state.transaction import Transaction
 from tests.unit.recount import assert_nothing_leaks, assert_nothing_left
 
@@ -270,3 +273,13 @@ class Cloud:
         assert self.find(server_id) is None
         self.store.read(assert_nothing_left)
         assert self.guests == {}
+
+
+@contextlib.contextmanager
+def unlimited_cloud() -> Iterator[Cloud]:
+    """A cloud of its own store, in which Alice may have as many servers as she likes."""
+    with memory_store() as store:
+        made = Cloud(store)
+        limits = dict.fromkeys(("instances", "cores", "ram"), UNLIMITED)
+        made.commit(lambda tx: tx.put(tables.QUOTAS, Quota(project_id=ALICE.project_id, limits=limits)))
+        yield made

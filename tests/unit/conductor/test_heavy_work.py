@@ -18,22 +18,16 @@ from nova_fast.model.base import Message
 from nova_fast.model.commands.keyed import KeyedCommand
 from nova_fast.model.commands.servers import DeleteServer
 from nova_fast.model.errors import NovaFastError, Unavailable
-from nova_fast.model.quotas import UNLIMITED, Quota
 from nova_fast.model.states import VmState
 from nova_fast.model.tasks import Done, SelectHosts
-from nova_fast.state import schema as tables
-from nova_fast.state.testing import memory_store
 from nova_fast.state.transaction import Transaction
-from tests.unit.conductor.player import ALICE, Cloud
+from tests.unit.conductor.player import ALICE, Cloud, unlimited_cloud
 from tests.unit.conductor.rig import Rig
 
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    with memory_store() as store:
-        made = Cloud(store)
-        limits = dict.fromkeys(("instances", "cores", "ram"), UNLIMITED)
-        made.commit(lambda tx: tx.put(tables.QUOTAS, Quota(project_id=ALICE.project_id, limits=limits)))
+    with unlimited_cloud() as made:
         yield made
 
 

@@ -13,22 +13,17 @@ from nova_fast.conductor import turns
 from nova_fast.conductor.turns import CROWD, GROUP, QUEUED_AT_ONCE, SHARE, WAIT_US_MAX, Turns
 from nova_fast.conductor.writer import Job
 from nova_fast.model.commands.servers import CreateServers, ServersCreated
-from nova_fast.model.quotas import UNLIMITED, Quota
 from nova_fast.model.states import VmState
 from nova_fast.model.tasks import Done, SelectHosts
 from nova_fast.state import schema as tables
-from nova_fast.state.testing import memory_store
-from tests.unit.conductor.player import ALICE, Cloud
+from tests.unit.conductor.player import Cloud, unlimited_cloud
 from tests.unit.conductor.rig import Rig
 from tests.unit.conductor.test_together import Scribe
 
 
 @pytest.fixture
 def cloud() -> Iterator[Cloud]:
-    with memory_store() as store:
-        made = Cloud(store)
-        limits = dict.fromkeys(("instances", "cores", "ram"), UNLIMITED)
-        made.commit(lambda tx: tx.put(tables.QUOTAS, Quota(project_id=ALICE.project_id, limits=limits)))
+    with unlimited_cloud() as made:
         yield made
 
 

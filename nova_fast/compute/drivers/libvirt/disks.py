@@ -12,12 +12,11 @@ import contextlib
 import os
 import shutil
 import struct
-import uuid
 from pathlib import Path
 
 from nova_fast.compute.drivers.libvirt.config_drive import build_config_drive
 from nova_fast.compute.drivers.libvirt.domain_xml import Backing, Disk, identifier
-from nova_fast.compute.drivers.libvirt.file_access import FileAccess, disk_errors
+from nova_fast.compute.drivers.libvirt.file_access import FileAccess, disk_errors, is_id
 from nova_fast.compute.drivers.libvirt.image_cache import CachedImage
 from nova_fast.compute.drivers.libvirt.tools import run_tool
 from nova_fast.model.errors import BadRequest, InternalError, NotFound
@@ -45,7 +44,7 @@ class GuestFolders:
     def server_ids(self) -> list[str]:
         """The servers that have a folder here, also one half made."""
         with disk_errors("list the guests' folders"):
-            return [entry.name for entry in os.scandir(self._instances) if entry.is_dir() and _is_server(entry.name)]
+            return [entry.name for entry in os.scandir(self._instances) if entry.is_dir() and is_id(entry.name)]
 
     def images_in_use(self) -> set[str] | None:
         """The images that the guests here need; None when one of them does not say."""
@@ -153,13 +152,6 @@ class GuestFolders:
             if len(content) < CONSOLE_BYTES_MAX:  # just rotated: the part before is in the next file
                 content = _tail(log.with_name("console.log.0"), CONSOLE_BYTES_MAX - len(content)) + content
         return last_lines(content.decode("utf-8", "replace"), lines)
-
-
-def _is_server(name: str) -> bool:
-    try:
-        return str(uuid.UUID(name)) == name
-    except ValueError:
-        return False
 
 
 def last_lines(text: str, lines: int | None) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import errno
 import logging
 import os
+import uuid
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,14 @@ import msgspec
 from nova_fast.model.errors import Conflict, InternalError, Unavailable
 
 _log = logging.getLogger(__name__)
+
+
+def is_id(name: str) -> bool:
+    """Whether a name in one of our folders is that of a server or an image, and not of what else lies there."""
+    try:
+        return str(uuid.UUID(name)) == name
+    except ValueError:
+        return False
 
 
 class QemuUser(msgspec.Struct, frozen=True, kw_only=True):

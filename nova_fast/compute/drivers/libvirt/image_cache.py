@@ -18,7 +18,6 @@ import logging
 import os
 import secrets
 import time
-import uuid
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
@@ -28,7 +27,7 @@ from typing import BinaryIO, Protocol, TypeVar
 import msgspec
 
 from nova_fast.compute.drivers.libvirt.domain_xml import identifier
-from nova_fast.compute.drivers.libvirt.file_access import FileAccess, disk_errors
+from nova_fast.compute.drivers.libvirt.file_access import FileAccess, disk_errors, is_id
 from nova_fast.compute.drivers.libvirt.image_format import HEAD_BYTES, check_head, virtual_size_from_info
 from nova_fast.compute.drivers.libvirt.tools import Limits, run_tool
 from nova_fast.model.errors import InternalError, NotFound
@@ -142,7 +141,7 @@ class ImageCache:
             for entry in os.scandir(self._folder):
                 if entry.name in used:
                     _touch(entry.path)
-                elif _is_image(entry.name) and now_s - entry.stat().st_mtime >= min_age_s:
+                elif is_id(entry.name) and now_s - entry.stat().st_mtime >= min_age_s:
                     old.append(entry.name)
         return sorted(old)
 
@@ -180,13 +179,6 @@ class ImageCache:
             _sync_folder(self._folder)
         finally:
             partial.unlink(missing_ok=True)
-
-
-def _is_image(name: str) -> bool:
-    try:
-        return str(uuid.UUID(name)) == name
-    except ValueError:
-        return False
 
 
 def _touch(path: str) -> None:
