@@ -39,9 +39,8 @@ def take_hosts(tx: Transaction, taken: Sequence[tuple[Server, str, Claim | None]
     servers: list[Server] = []
     events: list[Claimed] = []
     for server, host_name, chosen in taken:
-        assert len(taken) == 1 or not server.group_id, (
-            f"{server.id} is in a group"
-        )  # its rule asks where others of it are
+        # The rule of a group asks where others of it are.
+        assert len(taken) == 1 or not server.group_id, f"{server.id} is in a group"
         usage = usages.get(host_name) or tx.get(tables.HOST_USAGE, host_name) or HostUsage(host=host_name)
         changed, event = _claimed(tx, server, usage, chosen)
         usages[host_name] = _changed(usage, event.claim, 1)

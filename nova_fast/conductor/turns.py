@@ -11,8 +11,10 @@ burst is ACTIVE no later.
 
 from __future__ import annotations
 
+from nova_fast.commands.workflows import QUEUED_TOGETHER_FROM
+
 QUEUED_AT_ONCE = 256  # begun in one transaction: as many as one message to the scheduler asks for
-CROWD = 8  # commands of one transaction
+CROWD = QUEUED_TOGETHER_FROM + 1  # commands of one transaction: as many creates are queued
 SHARE = 3  # commands for one server that begins
 GROUP = 64  # that begin together: as many as answers that are recorded in one piece of work
 WAIT_US_MAX = 5_000_000  # for the turn, because of what came later
