@@ -134,6 +134,19 @@ def descriptor_of(part: zmq.Frame) -> int:
         return -1
 
 
+def connection_of(descriptor: int) -> unix.socket | None:
+    """The connection behind a descriptor of somebody else, by a descriptor of our own; None if it is none."""
+    try:
+        own = os.dup(descriptor)
+    except OSError:
+        return None
+    try:
+        return unix.socket(fileno=own)
+    except OSError:  # not a socket: then the copy is still ours to close
+        os.close(own)
+        return None
+
+
 def cut_connection(descriptor: int, address: str) -> None:
     """End a connection of the hub's socket, and throw away what it has sent.
 
@@ -141,11 +154,8 @@ def cut_connection(descriptor: int, address: str) -> None:
     may be another one by now. Only a connection of the hub's own address is touched; the worst that can happen is that
     another peer has to connect again, which it does by itself and without loss.
     """
-    if descriptor < 0:
-        return
-    try:
-        connection = unix.socket(fileno=os.dup(descriptor))
-    except OSError:
+    connection = connection_of(descriptor)
+    if connection is None:
         return
     with connection:
         try:

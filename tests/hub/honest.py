@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from socket import SHUT_RDWR
 
 import zmq
 
 from nova_fast.edges import Context, Edges
 from nova_fast.hub.limits import Limits
 from nova_fast.hub.peer import Peer
+from nova_fast.hub.transport import connection_of
 from nova_fast.hub.wire import CallIds
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError
@@ -58,7 +60,9 @@ class Honest:
         self._latencies_ms: list[float] = []
         self._hub_clock = time.CLOCK_PROCESS_CPUTIME_ID
         self._hub_ms: list[float] = []
-        self._welcomes = 0
+        self._losses = 0
+        self._gone: set[str] = set()  # who has noticed that its connection broke
+        self._back: set[str] = set()  # who of them has been welcomed since
         self._place = place
         self._calling: set[asyncio.Task[None]] = set()
         self._seen: dict[str, list[str]] = {name: [] for name in self._subscribers}
@@ -69,7 +73,8 @@ class Honest:
         """Connect all; the seconds that took."""
         begin = time.monotonic()
         for peer in self._peers:
-            peer.on_connected = self._welcomed
+            peer.on_connected = partial(self._welcomed, peer.name)
+            peer.on_disconnected = partial(self._lost, peer.name)
             peer.handle(ReadConsole, self._console)
             if peer.name in self._subscribers:
                 self._subscribe(peer)
@@ -78,12 +83,18 @@ class Honest:
             await peer.connected(timeout_s)
         return time.monotonic() - begin
 
-    def _welcomed(self, _new_hub: bool) -> None:
-        self._welcomes += 1
+    def _welcomed(self, name: str, _new_hub: bool) -> None:
+        if name in self._gone:
+            self._back.add(name)
 
-    def welcomes(self) -> int:
-        """How often a peer has been welcomed."""
-        return self._welcomes
+    def _lost(self, name: str) -> None:
+        self._losses += 1
+        self._gone.add(name)
+        self._back.discard(name)
+
+    def losses(self) -> int:
+        """How often a peer has lost the hub."""
+        return self._losses
 
     def connected(self) -> int:
         return sum(peer.is_connected for peer in self._peers)
@@ -167,22 +178,28 @@ class Honest:
         self._hub_ms.append((time.clock_gettime(self._hub_clock) - hub_used_s) * 1e3)
 
     def lose_connections(self) -> int:
-        """Every connection over tcp breaks now, as when a switch restarts; how many there were."""
-        port = int(self._place.address.rpartition(":")[2])
+        """Every connection to the hub breaks now, as when a switch restarts; how many there were."""
+        scheme, _, there = self._place.address.partition("://")
         lost = 0
         for descriptor in os.listdir("/proc/self/fd"):
-            try:
-                connection = socket.socket(fileno=os.dup(int(descriptor)))
-            except OSError:
-                continue  # not a socket
+            connection = connection_of(int(descriptor))
+            if connection is None:
+                continue
             with connection:
                 try:
-                    if connection.getpeername()[1:2] == (port,):
-                        connection.shutdown(socket.SHUT_RDWR)
+                    name = connection.getpeername()
+                    if (name if scheme == "ipc" else ":".join(map(str, name))) == there:
+                        connection.shutdown(SHUT_RDWR)
                         lost += 1
                 except OSError:
                     continue  # not connected
+        self._gone.clear()
+        self._back.clear()
         return lost
+
+    def all_back(self) -> bool:
+        """Whether every peer has noticed that its connection broke, and has been welcomed since."""
+        return len(self._back) == len(self._peers) and self.connected() == len(self._peers)
 
     def sleep_blocked(self, until: Path) -> None:
         """Hold the loop until a file is there: the sockets stay open, ZeroMQ's thread lives, and nobody receives."""

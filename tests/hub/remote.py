@@ -84,10 +84,10 @@ class Remote:
         self._process.join()
         self._connection.close()
 
-    def idle(self) -> None:
-        """From now on all its threads get of the processors only what nobody else wants."""
+    def idle(self, idle: bool = True) -> None:
+        """From now on all its threads get of the processors only what nobody else wants, or again as much as others."""
         for thread in os.listdir(f"/proc/{self.pid}/task"):
-            os.sched_setscheduler(int(thread), os.SCHED_IDLE, os.sched_param(0))
+            os.sched_setscheduler(int(thread), os.SCHED_IDLE if idle else os.SCHED_OTHER, os.sched_param(0))
 
     def rss_mib(self) -> float:
         """Its resident memory now."""

@@ -20,6 +20,7 @@ from nova_fast.hub.keys import PeerKeys
 from nova_fast.hub.limits import Limits
 from nova_fast.hub.peer import Peer
 from nova_fast.hub.server import HubServer
+from nova_fast.hub.transport import connection_of, cut_connection
 from nova_fast.model.base import Message
 from nova_fast.model.commands.hosts import RemoveHost
 from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastError, Unavailable
@@ -515,3 +516,18 @@ def _hello(name: str, session: bytes) -> bytes:
 
 def _kinds(socket: zmq.Socket[bytes]) -> list[int]:
     return [frame[1] for frame in taken(socket, [])]
+
+
+def test_looking_for_a_connection_leaves_no_descriptor_open() -> None:
+    """A descriptor of a connection may be another file by the time somebody comes to cut it."""
+    read, write = os.pipe()
+    before = len(os.listdir("/proc/self/fd"))
+    try:
+        for _ in range(3):
+            cut_connection(read, "tcp://127.0.0.1:1")
+            assert connection_of(write) is None
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        os.close(read)
+        os.close(write)
+    assert connection_of(read) is None, "it is closed"
