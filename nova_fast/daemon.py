@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
@@ -16,6 +17,7 @@ import uvloop
 from nova_fast.config import Config
 from nova_fast.edges import Edges, shared_wire
 from nova_fast.model.errors import NovaFastError
+from nova_fast.waits import Waits, path_of
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +49,37 @@ def run_daemon(config: Config, serve: Callable[[asyncio.Event], Awaitable[int | 
     return uvloop.run(main())
 
 
-async def begin_patiently(begin: Callable[[], Awaitable[None]], stop: asyncio.Event, complaint: str) -> None:
-    """Begin again and again until it works, or the daemon is to stop. Why it does not is logged when it changes."""
+async def begin_patiently(
+    begin: Callable[[], Awaitable[None]], stop: asyncio.Event, complaint: str, tell: Callable[[str], None]
+) -> None:
+    """Begin again and again until it works, or the daemon is to stop.
+
+    Why it does not is logged and told when it changes; when it has begun, nothing is told.
+    """
     told = ""
     while not stop.is_set():
         try:
             await begin()
+            tell("")
             return
         except NovaFastError as error:
             if told != (told := str(error)):
                 log.warning("%s: %s", complaint, error)
+                tell(f"{complaint}: {error.message}" + (f" ({error.hint})" if error.hint else ""))
             await asyncio.sleep(RETRY_S)
+
+
+#: Called with a host and what it waits for, "" when it has begun.
+Tell = Callable[[str, str], None]
+
+
+def tell_nobody(_host: str, _sentence: str) -> None:
+    """For a daemon whose process has no place to say what it waits for."""
+
+
+def waits_of(config: Config, program: str) -> Waits:
+    """Where this process says what its hosts wait for."""
+    return Waits(path_of(config.run_path, program), os.getpid(), config.played_hosts)
 
 
 class Played(Protocol):

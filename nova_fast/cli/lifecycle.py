@@ -13,7 +13,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -23,6 +23,7 @@ from nova_fast.cli.credentials import CLOUD_NAME, Credentials, ensure_credential
 from nova_fast.cli.sdk import write_sdk_file
 from nova_fast.config import Config
 from nova_fast.model.errors import Conflict, Forbidden, NovaFastError, Unavailable
+from nova_fast.waits import PATIENT, path_of, waited_for
 
 SETTING_NAME = "cloud"
 START_TIMEOUT_S = 60.0
@@ -30,6 +31,7 @@ LOCK_TIMEOUT_S = 120.0
 TEARDOWN_TIMEOUT_S = 300.0
 RESTARTS_MAX = 3  # while starting: a daemon that dies so often will not come up by waiting
 SETTLED_S = 1.0
+PATIENCE_S = 10.0  # with a daemon that waits for something, when everybody else has begun
 LOG_TAIL_LINES = 15
 
 
@@ -66,7 +68,7 @@ def up(cloud: Cloud, *, foreground: bool = False) -> int:
         if not foreground:
             _start_in_background(cloud)
             _say_up(cloud, credentials)
-            return 0
+            return _say_waits(cloud)
     os.environ.update(programs.own_environment())
     return supervisor.Supervisor(cloud.setting).run()
 
@@ -175,7 +177,7 @@ def _already_up(cloud: Cloud) -> int:
     dead = [program.name for program in status.programs if not program.is_up] if status else ["all"]
     if not dead and api_answers(cloud.config):
         say("is up already")
-        return 0
+        return _say_waits(cloud)
     say(f"is up already, but not well: {', '.join(dead) or 'the API'} does not answer (nova-fast status)")
     return 1
 
@@ -226,13 +228,16 @@ def _start_in_background(cloud: Cloud) -> None:
 
 def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_TIMEOUT_S
+    begun_s: float | None = None  # when everybody but those who are patient had
     while True:
         status = supervisor.read_status(cloud.setting)
         ours = status is not None and status.supervisor.pid == process.pid  # one that was killed leaves its last words
         members = status.programs if status and ours else []
         runs = bool(members) and all(_settled(program) for program in members) and api_answers(cloud.config)
         if runs and has_host(cloud.config):
-            return
+            begun_s = begun_s or time.monotonic()
+            if not waiting(cloud, members) or time.monotonic() > begun_s + PATIENCE_S:
+                return
         for program in members:
             if program.restarts >= RESTARTS_MAX:
                 raise Unavailable(
@@ -243,8 +248,10 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
         if time.monotonic() > deadline:
             down_names = ", ".join(program.name for program in members if not program.is_up)
             if runs:
+                why = waiting(cloud, members).get("compute")
                 raise Unavailable(
-                    f"no compute host of this machine has reported within {START_TIMEOUT_S:g} s",
+                    f"no compute host of this machine has reported within {START_TIMEOUT_S:g} s"
+                    + (f": {why}" if why else ""),
                     hint=_tail(cloud, "compute"),
                 )
             raise Unavailable(
@@ -253,6 +260,12 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
                 hint=_tail(cloud, down_names.split(", ")[0] or "api-0"),
             )
         time.sleep(0.02)
+
+
+def waiting(cloud: Cloud, members: Iterable[supervisor.ProgramStatus]) -> dict[str, str]:
+    """What daemons that run wait for before they can serve: name → sentence."""
+    pids = {program.name: program.identity.pid for program in members if program.identity and program.is_up}
+    return waited_for(cloud.config.run_path, pids)
 
 
 def _settled(program: supervisor.ProgramStatus) -> bool:
@@ -272,6 +285,15 @@ def _say_up(cloud: Cloud, credentials: Credentials) -> None:
     say(f"       or: . {credentials.openrc_file}")
 
 
+def _say_waits(cloud: Cloud) -> int:
+    """Say which daemons cannot serve yet, and why; 1 when there is one."""
+    status = supervisor.read_status(cloud.setting)
+    found = waiting(cloud, status.programs if status else [])
+    for name, sentence in found.items():
+        say(f"but {name} waits: {sentence}")
+    return 1 if found else 0
+
+
 def _stop_daemons(cloud: Cloud) -> bool:
     """Stop the supervisor, and what it may have left; whether anything ran."""
     setting = cloud.setting
@@ -280,7 +302,8 @@ def _stop_daemons(cloud: Cloud) -> bool:
         groups = len({program.group for program in setting.programs})
         processes.stop([identity], (groups + 1) * setting.policy.stop_deadline_s)
     left = supervisor.stop_leftovers(setting)
-    for path in (setting.pid_path, setting.status_path):
+    told = [path_of(cloud.config.run_path, name) for name in PATIENT]
+    for path in (setting.pid_path, setting.status_path, *told):
         path.unlink(missing_ok=True)
     return identity is not None or bool(left)
 

@@ -8,6 +8,7 @@ import msgspec
 
 from nova_fast.cli import libvirt_host, processes, supervisor
 from nova_fast.cli.lifecycle import Cloud
+from nova_fast.waits import waited_for
 
 HEADER = ("DAEMON", "STATE", "PID", "UP SINCE", "RESTARTS", "MEMORY PSS", "LAST EXIT")
 
@@ -21,19 +22,25 @@ class Row(msgspec.Struct, frozen=True):
     restarts: int | None
     last_exit: str = ""
     memory_kib: int | None = None
+    waits: str = ""  # for what, before it can serve
 
 
 def status(cloud: Cloud) -> int:
-    """Print the table; returns 0 only when every daemon is up."""
+    """Print the table, and what daemons wait for; returns 0 only when every daemon is up and has begun."""
     rows = cloud_rows(cloud)
     host = libvirt_rows(cloud)
     print(table(rows + host, _total_kib(rows)))
-    return 0 if all(row.pid is not None for row in rows) else 1
+    for row in rows:
+        if row.waits:
+            print(f"{row.name} waits: {row.waits}")
+    return 0 if all(row.pid is not None and not row.waits for row in rows) else 1
 
 
 def cloud_rows(cloud: Cloud) -> list[Row]:
     """The supervisor and its daemons; from their pid files where the supervisor is gone."""
-    return _rows(cloud.setting, "supervisor")
+    rows = _rows(cloud.setting, "supervisor")
+    found = waited_for(cloud.config.run_path, {row.name: row.pid for row in rows if row.pid is not None})
+    return [msgspec.structs.replace(row, waits=found.get(row.name, "")) for row in rows]
 
 
 def libvirt_rows(cloud: Cloud) -> list[Row]:
@@ -83,7 +90,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     )
     return (
         row.name,
-        "up" if row.pid is not None else "down",
+        "down" if row.pid is None else "waits" if row.waits else "up",
         "-" if row.pid is None else str(row.pid),
         since,
         "-" if row.restarts is None else str(row.restarts),

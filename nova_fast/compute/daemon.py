@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -18,7 +19,7 @@ from nova_fast.compute.drivers.choice import create_driver
 from nova_fast.compute.monitors import Monitors
 from nova_fast.compute.reports import GuestReports
 from nova_fast.config import Config
-from nova_fast.daemon import begin_patiently, playing, run_daemon
+from nova_fast.daemon import Tell, begin_patiently, playing, run_daemon, tell_nobody, waits_of
 from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.hub.peer import Peer
@@ -55,7 +56,8 @@ def main(config: Config, teardown: bool = False) -> int:
         if teardown:
             return await _switch_off(config)
         names = config.played_hosts
-        async with playing(names, lambda name, edges: HostDaemon(config, name, edges), stop):
+        waits = waits_of(config, "compute")
+        async with playing(names, lambda name, edges: HostDaemon(config, name, edges, tell=waits.tell), stop):
             log.info("nova-compute plays %d host(s) with the driver %s", len(names), config.compute.driver)
             await stop.wait()
         return 0
@@ -66,9 +68,17 @@ def main(config: Config, teardown: bool = False) -> int:
 class HostDaemon:
     """One host at the hub."""
 
-    def __init__(self, config: Config, name: str, edges: Edges = REAL, make_driver: MakeDriver = create_driver) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        edges: Edges = REAL,
+        make_driver: MakeDriver = create_driver,
+        tell: Tell = tell_nobody,
+    ) -> None:
         self._config = config
         self._name = name
+        self._tell = partial(tell, name)
         self._images_path = config.images_path
         self._driver: Driver = make_driver(config, lambda state: self._reports.changed(state))
         self._peer: Peer = local_peer(f"compute@{name}", config, edges)
@@ -80,7 +90,7 @@ class HostDaemon:
 
     async def start(self, stop: asyncio.Event) -> None:
         """Connect to the hypervisor (again and again until it answers), then to the hub."""
-        await begin_patiently(self._begin, stop, "the hypervisor does not answer")
+        await begin_patiently(self._begin, stop, "the hypervisor does not answer", self._tell)
         if self._resources is None:
             return
         self._peer.heartbeat = self._report

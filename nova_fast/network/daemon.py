@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from nova_fast.config import Config
-from nova_fast.daemon import begin_patiently, playing, run_daemon
+from nova_fast.daemon import Tell, begin_patiently, playing, run_daemon, tell_nobody, waits_of
 from nova_fast.edges import REAL, Edges
 from nova_fast.hub.local import local_peer
 from nova_fast.model.base import Message
@@ -31,7 +32,8 @@ def main(config: Config, teardown: bool = False) -> int:
         if teardown:
             await Daemon(config, names[0]).teardown()
             return 0
-        async with playing(names, lambda name, edges: Daemon(config, name, edges), stop):
+        waits = waits_of(config, "network")
+        async with playing(names, lambda name, edges: Daemon(config, name, edges, tell=waits.tell), stop):
             log.info("nova-network serves %d host(s) with the driver %s", len(names), config.network.driver)
             await stop.wait()
         return 0
@@ -54,16 +56,22 @@ class Daemon:
     """One host at the hub."""
 
     def __init__(
-        self, config: Config, host: str, edges: Edges = REAL, make_backend: MakeBackend = create_backend
+        self,
+        config: Config,
+        host: str,
+        edges: Edges = REAL,
+        make_backend: MakeBackend = create_backend,
+        tell: Tell = tell_nobody,
     ) -> None:
         self._config = config
         self._host = host
+        self._tell = partial(tell, host)
         self._peer = local_peer(f"network@{host}", config, edges)
         self._backend = make_backend(config, self._ask)
 
     async def start(self, stop: asyncio.Event) -> None:
         """Take over what is there (again and again until the machine can), then connect to the hub."""
-        await begin_patiently(self._backend.start, stop, "the networks cannot be looked after yet")
+        await begin_patiently(self._backend.start, stop, "the networks cannot be looked after yet", self._tell)
         report = ServiceReport(name=f"network@{self._host}", binary="nova-network", host=self._host, zone="internal")
         self._peer.heartbeat = lambda: report
         self._peer.handle(ApplyNetworks, self._apply)

@@ -112,7 +112,8 @@ def _ensure_bridge(route: IPRoute, name: str, mark: str, mtu: int, mac_address: 
     if _is_unmarked(link, mac_address):
         route.link("set", index=link.index, ifalias=mark)
     elif link.alias != mark:
-        raise Conflict(f"the link {name} exists already and does not belong to this network")
+        owner = "another cloud of this machine" if (link.alias or "").startswith(ALIAS_PREFIX) else "somebody else"
+        raise Conflict(f"the bridge {name} belongs to {owner}")
     sysctl.ensure(f"net/ipv6/conf/{name}/disable_ipv6", "1")
     if link.mtu != mtu:
         route.link("set", index=link.index, mtu=mtu)
@@ -138,7 +139,11 @@ def remove_bridge(route: IPRoute, cloud_id: str, name: str, of: str) -> None:
 
 def ensure_external_bridge(route: IPRoute, cloud_id: str, name: str, cidr: str) -> Link:
     """The bridge between the routers and this machine, with this machine's address. Raises Conflict."""
-    link = _ensure_bridge(route, name, alias(cloud_id, EXTERNAL), 1500, mac_of("br" + cloud_id + name))
+    try:
+        link = _ensure_bridge(route, name, alias(cloud_id, EXTERNAL), 1500, mac_of("br" + cloud_id + name))
+    except Conflict as conflict:
+        conflict.hint = "give network.external_bridge and network.external_cidr values of their own, or remove it there"
+        raise
     ensure_addresses(route, link, {f"{external_gateway(cidr)}/{ipaddress.ip_network(cidr).prefixlen}"})
     return link
 
