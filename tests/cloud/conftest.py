@@ -26,6 +26,7 @@ from bench.ports import free_ports
 from nova_fast.cli import libvirt_host
 from nova_fast.config import load
 
+from .guardian import guarded
 from .openstack_session import Session
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -184,12 +185,13 @@ def local_libvirt() -> Iterator[None]:
     config = load(config_file)
     for needed in (config.run_path, config.log_path):
         needed.mkdir(parents=True)
-    libvirt_host.ensure(config, str(config_file))
-    try:
-        yield
-    finally:
-        libvirt_host.stop(config)
-        shutil.rmtree(folder)
+    with guarded("libvirt", folder, config_file):
+        libvirt_host.ensure(config, str(config_file))
+        try:
+            yield
+        finally:
+            libvirt_host.stop(config)
+            shutil.rmtree(folder)
 
 
 _numbers = iter(range(200, 250))
@@ -207,12 +209,13 @@ def new_cloud(**compute: Any) -> Iterator[Cloud]:
     folder.chmod(0o755)
     number = next(number for number in _numbers if not Path(f"/sys/class/net/{external_bridge(number)}").exists())
     cloud = Cloud(folder, number, **compute)
-    try:
-        yield cloud
-        cloud.check()
-    finally:
-        cloud.hang_up()
-        cloud.nova_fast("down", "--all", check=False)
-        kept = os.environ.get("NOVA_FAST_KEEP_TEST_CLOUDS")
-        if not kept:
-            shutil.rmtree(folder, ignore_errors=True)
+    with guarded("cloud", folder, cloud.config):
+        try:
+            yield cloud
+            cloud.check()
+        finally:
+            cloud.hang_up()
+            cloud.nova_fast("down", "--all", check=False)
+            kept = os.environ.get("NOVA_FAST_KEEP_TEST_CLOUDS")
+            if not kept:
+                shutil.rmtree(folder, ignore_errors=True)

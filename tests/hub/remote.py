@@ -7,6 +7,7 @@ own fate: it can be stopped, continued and killed while the others run.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import inspect
 import multiprocessing
 import os
@@ -24,6 +25,7 @@ import uvloop
 from nova_fast.daemon import settle_memory
 
 FEW_DESCRIPTORS = 256
+_PR_SET_PDEATHSIG = 1
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -96,6 +98,8 @@ class Remote:
 
 
 def _serve(connection: Connection, nice: int, factory: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    # A pytest that is killed cannot continue who was stopped; and nobody else would.
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
     os.nice(nice)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     soft = FEW_DESCRIPTORS if factory.__name__ == "HubHost" else hard  # the hub must raise it by itself
