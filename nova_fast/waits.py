@@ -27,12 +27,15 @@ class Waits:
 
     def __init__(self, path: Path, pid: int, hosts: Iterable[str]) -> None:
         self._path, self._pid = path, pid
-        self._sentences: dict[str, str | None] = dict.fromkeys(hosts)  # None = has not tried yet
+        self._waiting: dict[str, str | None] = dict.fromkeys(hosts)  # None = has not tried yet
 
     def tell(self, host: str, sentence: str) -> None:
         """A host waits for something, or has begun (an empty sentence). Never raises."""
-        self._sentences[host] = sentence
-        first = next((told for told in self._sentences.values() if told != ""), "")
+        if sentence:
+            self._waiting[host] = sentence
+        else:
+            self._waiting.pop(host, None)
+        first = next(iter(self._waiting.values()), "")
         if first is not None:
             with contextlib.suppress(OSError):  # the log has it too
                 self._path.write_bytes(msgspec.json.encode(Waiting(self._pid, first)))
