@@ -297,6 +297,27 @@ def test_an_operation_under_which_libvirtd_goes_away_is_done_again(cloud: Cloud,
     assert cloud.states() == {}
 
 
+def test_a_power_action_after_which_libvirtd_goes_away_has_not_failed(
+    cloud: Cloud, guest: Guest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.spawn(guest)
+    suspend, status_of, cuts = Connection.suspend, Connection.status, iter(range(0))
+
+    def suspended(connection: Connection, server_id: str) -> None:
+        nonlocal cuts
+        suspend(connection, server_id)
+        cuts = iter(range(1))
+
+    def status(connection: Connection, server_id: str) -> DomainStatus | None:
+        if next(cuts, None) is not None:
+            raise Unavailable("libvirt went away", code=UNREACHABLE)
+        return status_of(connection, server_id)
+
+    monkeypatch.setattr(Connection, "suspend", suspended)
+    monkeypatch.setattr(Connection, "status", status)
+    assert cloud.power(guest, Action.PAUSE) is PowerState.PAUSED
+
+
 def test_a_start_that_libvirtd_did_not_live_to_finish_is_waited_for_and_made_again(
     cloud: Cloud, guest: Guest, monkeypatch: pytest.MonkeyPatch
 ) -> None:

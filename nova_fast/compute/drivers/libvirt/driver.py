@@ -178,7 +178,7 @@ class LibvirtDriver:
                 await self._patiently(hold, lambda: self._power.perform(message, hold))
             finally:
                 self._hint(server_id)  # should it fail half way, what came of it is looked up and reported
-            return await self._settle(server_id)
+            return await self._patiently(hold, lambda: self._settle(server_id))
 
     async def console(self, message: ReadConsole) -> str:
         """The end of the guest's serial console log."""
