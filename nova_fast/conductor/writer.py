@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 BATCH_MAX = 512
 QUEUE_MAX = 20_000
 TOGETHER_MAX = 64  # jobs of one kind; when one of them is refused, all of them are done again one by one
-CROWD = 8  # events of a batch
+EVENTFUL = 8  # events of a batch behind which more is about to come
 HEAVY_MAX = 16  # that wait; each takes up to half a second
 
 Outcome = Message | NovaFastError
@@ -141,7 +141,7 @@ class Writer:
             self._commit([self._heavy.popleft()])
         if self._heavy or self._engine_behind:
             self._batches.put(_GO_ON)
-        return self._happened >= CROWD or self._engine.crowded
+        return self._happened >= EVENTFUL or self._engine.crowded
 
     def _commit(self, batch: list[Job]) -> None:
         self._engine_behind = False
