@@ -122,7 +122,7 @@ def assert_gone(cloud: Cloud, networks: set[str]) -> None:
     """After ``down --all``: nothing."""
     config = load(cloud.config)
     found = take(cloud, networks, domains=libvirt_host.answers(config.compute.libvirt_uri))
-    assert found == Census()
+    assert found == Census(), found
     assert supervisor.leftovers(libvirt_host.setting(config)) == {}
     assert not (Path("/run/nova-fast") / cloud_id_of(cloud.state)).exists()
     assert str(cloud.folder) not in Path("/proc/mounts").read_text()

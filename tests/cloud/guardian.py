@@ -1,15 +1,17 @@
 """Whoever outlives a test that was killed, and puts away what it left: daemons, guests, networks, files.
 
-    python -m tests.cloud.guardian cloud|libvirt FOLDER CONFIG
+    python -m tests.cloud.guardian
 
 A test's cloud survives its pytest on purpose, as an operator's survives his shell. A pytest that ends puts its cloud
 away itself; one that gets SIGKILL cannot. So each cloud of a test has a small process in a session of its own, which
-sleeps until its parent is gone.
+sleeps until its parent is gone. What it guards stands in its environment: whoever counts what is left of a cloud looks
+for its folder in the command lines of processes, and this one belongs to the test.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
 import shutil
@@ -23,15 +25,16 @@ from nova_fast.config import load
 
 ROOT = Path(__file__).resolve().parents[2]
 DOWN_TIMEOUT_S = 300
+GUARDED = "NOVA_FAST_GUARDED"  # process id, kind (cloud or libvirt), folder, configuration
 
 
 @contextlib.contextmanager
 def guarded(kind: str, folder: Path, config: Path) -> Iterator[None]:
     """Meanwhile somebody watches over this process; who leaves has put everything away himself."""
     watcher = subprocess.Popen(
-        [sys.executable, "-m", "tests.cloud.guardian", kind, str(folder), str(config)],
+        [sys.executable, "-m", "tests.cloud.guardian"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NOVA_FAST_GUARDED_PID": str(os.getpid())},
+        env={**os.environ, "PYTHONPATH": str(ROOT), GUARDED: json.dumps([os.getpid(), kind, str(folder), str(config)])},
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -66,5 +69,6 @@ def put_away(kind: str, folder: Path, config: Path) -> None:
 
 
 if __name__ == "__main__":
-    wait_for_the_end_of(int(os.environ["NOVA_FAST_GUARDED_PID"]))
-    put_away(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    pid, what, place, config_file = json.loads(os.environ[GUARDED])
+    wait_for_the_end_of(pid)
+    put_away(what, Path(place), Path(config_file))
