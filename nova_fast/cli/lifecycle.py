@@ -236,7 +236,7 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
         runs = bool(members) and all(_settled(program) for program in members) and api_answers(cloud.config)
         if runs and has_host(cloud.config):
             begun_s = begun_s or time.monotonic()
-            if not waiting(cloud, members) or time.monotonic() > begun_s + PATIENCE_S:
+            if not _waiting(cloud, members) or time.monotonic() > begun_s + PATIENCE_S:
                 return
         for program in members:
             if program.restarts >= RESTARTS_MAX:
@@ -248,7 +248,7 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
         if time.monotonic() > deadline:
             down_names = ", ".join(program.name for program in members if not program.is_up)
             if runs:
-                why = waiting(cloud, members).get("compute")
+                why = _waiting(cloud, members).get("compute")
                 raise Unavailable(
                     f"no compute host of this machine has reported within {START_TIMEOUT_S:g} s"
                     + (f": {why}" if why else ""),
@@ -262,7 +262,7 @@ def _wait_until_up(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.02)
 
 
-def waiting(cloud: Cloud, members: Iterable[supervisor.ProgramStatus]) -> dict[str, str]:
+def _waiting(cloud: Cloud, members: Iterable[supervisor.ProgramStatus]) -> dict[str, str]:
     """What daemons that run wait for before they can serve: name → sentence."""
     pids = {program.name: program.identity.pid for program in members if program.identity and program.is_up}
     return waited_for(cloud.config.run_path, pids)
@@ -288,7 +288,7 @@ def _say_up(cloud: Cloud, credentials: Credentials) -> None:
 def _say_waits(cloud: Cloud) -> int:
     """Say which daemons cannot serve yet, and why; 1 when there is one."""
     status = supervisor.read_status(cloud.setting)
-    found = waiting(cloud, status.programs if status else [])
+    found = _waiting(cloud, status.programs if status else [])
     for name, sentence in found.items():
         say(f"but {name} waits: {sentence}")
     return 1 if found else 0
