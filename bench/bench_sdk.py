@@ -22,11 +22,9 @@ from bench.journeys import request_bytes
 from bench.mixes import MIXES, Way, measure_mix
 from bench.results import not_measured, report
 from bench.targets import promised
-from nova_fast.api.zmq.watching import WATCHES_MAX
 
 ROUNDS = 5
 SERVERS = 500
-WITH_WAITS = ("lifecycle", "mixed")  # their ramp would end at the watches that a door gives one client
 
 
 def main(*, quick: bool = False) -> None:
@@ -44,9 +42,6 @@ def main(*, quick: bool = False) -> None:
         if not quick:
             door = {"file": str(cloud.folder / "var" / "sdk.json")}
             for mix in MIXES:
-                if mix.name in WITH_WAITS:
-                    not_measured(f"sdk_open_loop_{mix.name}_knee", f"a client has at most {WATCHES_MAX} waits at once")
-                    continue
                 measure_mix(cloud, create, mix, STEP_S, Way("bench.sdk_load", "sdk_open_loop", door))
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 import uvloop
 
 from nova_fast.client.core import AsyncCore
 from nova_fast.client.settings import Settings
+from nova_fast.client.shared_watch import Following, News
 from nova_fast.model.sdk import Answer, Ask, Seen
 
 T = TypeVar("T")
@@ -58,6 +59,18 @@ class Core:
     def watch(self, after: int, limit: int, wait_s: float) -> Seen:
         """What happened after a generation."""
         return self._run(self._core.watch(after, limit, wait_s))
+
+    def follow(self, server_ids: Iterable[str]) -> Following:
+        """Hear of these servers from now on."""
+        return self._run(self._core.follow(server_ids))
+
+    def hear(self, following: Following, wait_s: float) -> News:
+        """What happened to them since the last call."""
+        return self._run(self._core.hear(following, wait_s))
+
+    def leave(self, following: Following) -> None:
+        """Hear no more of them."""
+        self._run(self._core.leave(following))
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         future = asyncio.run_coroutine_threadsafe(work, self._loop)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from nova_fast.client.line import Line
 from nova_fast.client.login import Login
 from nova_fast.client.settings import Settings
+from nova_fast.client.shared_watch import Following, News, SharedWatch
 from nova_fast.model.errors import NovaFastError, from_failure
 from nova_fast.model.sdk import ASKS_MAX, Answer, Answers, Ask, Asks, Seen, Watch
 
@@ -34,6 +35,7 @@ class AsyncCore:
         self._settings = settings
         self._line = Line(settings)
         self._login = Login(settings, self._first)
+        self._shared_watch = SharedWatch(self.watch)
         self._reads: _Lane = deque()
         self._changes: _Lane = deque()
         self._under_way = 0  # calls
@@ -58,6 +60,7 @@ class AsyncCore:
         """Hang up; calls without an answer fail with Unavailable."""
         await self._login.close()
         await self._line.close()
+        await self._shared_watch.close()
         if self._tasks:
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
@@ -94,6 +97,21 @@ class AsyncCore:
             if not await self._login.renew_because(error):
                 raise
         return await self._watch(after, limit, wait_s)
+
+    async def follow(self, server_ids: Iterable[str]) -> Following:
+        """Hear of these servers from now on, and read them after this; all who follow share a watch.
+
+        Raises NovaFastError.
+        """
+        return await self._shared_watch.follow(server_ids)
+
+    async def hear(self, following: Following, wait_s: float) -> News:
+        """What happened to the servers since the last call; waits for it, so long at most. Raises NovaFastError."""
+        return await self._shared_watch.hear(following, wait_s)
+
+    async def leave(self, following: Following) -> None:
+        """Hear no more of them."""
+        self._shared_watch.leave(following)
 
     # ------------------------------------------------------------------ messages
     async def _ask(self, ask: Ask, *, alone: bool) -> Answer:

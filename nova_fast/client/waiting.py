@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from nova_fast.client.shapes import Server
-from nova_fast.client.watching import decode_event
 from nova_fast.model.errors import Conflict, Unavailable
 from nova_fast.model.sdk import ServerEvent
 
@@ -35,12 +32,11 @@ class Wanted:
         if failed := [found[id_] for id_ in self.left if found[id_].status == _ERROR]:
             self.fail(failed)
 
-    def take(self, events: Iterable[msgspec.Raw]) -> list[str]:
+    def take(self, events: Iterable[ServerEvent]) -> list[str]:
         """What events say; the ids of those that have failed."""
         failed: dict[str, None] = {}
-        for raw in events:
-            event = decode_event(raw)
-            if not isinstance(event, ServerEvent) or event.server_id not in self.left:
+        for event in events:
+            if event.server_id not in self.left:
                 continue
             if event.status == self.status:
                 del self.left[event.server_id]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import threading
 import time
@@ -13,7 +14,7 @@ import msgspec
 import pytest
 import uvloop
 
-from nova_fast.client import Client, Gap, HostEvent, HostGone, ServerEvent
+from nova_fast.client import AsyncClient, Client, Gap, HostEvent, HostGone, ServerEvent
 from nova_fast.client.line import Line
 from nova_fast.client.watching import events_of
 from nova_fast.commands.hosts import record_host_report
@@ -183,6 +184,50 @@ def test_waiting_is_told_of_success_of_failure_and_of_the_end(world: World, memb
     slow = member.servers.create(new(world)).id
     with pytest.raises(Unavailable, match="1 servers are not ACTIVE in time"):
         member.servers.wait(slow, timeout_s=0.3)
+
+
+def test_many_wait_at_once_and_share_a_watch(world: World, door: OpenDoor) -> None:
+    ids = [world.create() for _ in range(3)]
+    most = 0
+
+    async def run() -> list[Any]:
+        nonlocal most
+        async with await AsyncClient.connect(door.settings(world.member)) as client:
+            waits = [asyncio.ensure_future(client.servers.wait(ids[n % 3], timeout_s=60)) for n in range(100)]
+            doomed = asyncio.ensure_future(client.servers.wait(ids[0], "SHUTOFF", timeout_s=0.5))
+            end_s = time.monotonic() + 60
+            while not most and time.monotonic() < end_s:
+                await asyncio.sleep(0.05)
+                most = max(most, *door.door._watching._running.values(), 0)
+            with pytest.raises(Unavailable, match="not SHUTOFF in time"):
+                await doomed
+            await asyncio.to_thread(world.settle)
+            found = await asyncio.gather(*waits)
+            assert (await client.servers.wait(ids[1], timeout_s=60))[0].status == "ACTIVE", (
+                "what is there needs no event"
+            )
+            return found
+
+    found = uvloop.run(run())
+    assert [(server.id, server.status) for [server] in found] == [(ids[n % 3], "ACTIVE") for n in range(100)]
+    assert 1 <= most <= 2, "one, and where it begins"
+
+
+def test_who_waits_hears_that_the_client_is_closed(world: World, door: OpenDoor) -> None:
+    async def run() -> None:
+        client = await AsyncClient.connect(door.settings(world.member))
+        waits = [asyncio.ensure_future(client.servers.wait(made, timeout_s=300)) for _ in range(3)]
+        for _ in range(6000):
+            if door.door._watching._running:
+                break
+            await asyncio.sleep(0.01)
+        await client.close()
+        for one in waits:
+            with pytest.raises(Unavailable):
+                await asyncio.wait_for(one, 30)
+
+    made = world.create()
+    uvloop.run(run())
 
 
 def test_too_many_watches_of_one_client(world: World, door: OpenDoor, member: Client) -> None:

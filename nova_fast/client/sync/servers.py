@@ -13,14 +13,13 @@ from nova_fast.client.bridge import Core
 from nova_fast.client.requests import create_body, new_key, path_of, query_of
 from nova_fast.client.shapes import Created, NewServer, Server
 from nova_fast.client.waiting import Wanted
-from nova_fast.model.sdk import EVENTS_MAX, NOW, Answer, Ask
+from nova_fast.model.sdk import Answer, Ask
 
 _SERVER = One(Server, "server")
 _SERVERS = Many(Server, "servers")
 _CREATED = One(Created)
 _PATH = "/v2.1/servers"
 _NOT_FOUND = 404
-_LOOK_AGAIN_S = 20.0  # without an event
 
 ManyServers = list[Server]
 
@@ -131,17 +130,18 @@ class Servers:
         ids = [server_ids] if isinstance(server_ids, str) else list(server_ids)
         wanted = Wanted(ids, status)
         end_s = time.monotonic() + timeout_s
-        position = (self._core.watch(NOW, 1, 0.0)).position
-        wanted.look(self.get_many(ids, missing_ok=True))
-        while wanted.left:
-            wanted.check(time.monotonic() < end_s)
-            pause_s = max(0.0, min(end_s - time.monotonic(), _LOOK_AGAIN_S))
-            seen = self._core.watch(position, EVENTS_MAX, pause_s)
-            position = seen.position
-            if seen.gap:
-                wanted.look(self.get_many(wanted.left, missing_ok=True))
-            elif failed := wanted.take(seen.events):
-                wanted.fail(self.get_many(failed, missing_ok=True))
+        following = self._core.follow(ids)
+        try:
+            wanted.look(self.get_many(ids, missing_ok=True))
+            while wanted.left:
+                wanted.check(time.monotonic() < end_s)
+                news = self._core.hear(following, max(0.0, end_s - time.monotonic()))
+                if news.gap:
+                    wanted.look(self.get_many(wanted.left, missing_ok=True))
+                elif failed := wanted.take(news.events):
+                    wanted.fail(self.get_many(failed, missing_ok=True))
+        finally:
+            self._core.leave(following)
         return self.get_many(ids, missing_ok=status == "DELETED")
 
     def _act(self, server_id: str, action: str, value: Any = None) -> Answer:
