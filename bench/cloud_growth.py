@@ -1,14 +1,18 @@
-"""One cloud with 1, 10, 100, 1,000 and 10,000 fake computes: what each host costs, and what a boot costs among them.
+"""A cloud with 1, 10, 100, 1,000 and 10,000 fake computes: what each host costs, and what a boot costs among them.
 
 The computes speak to the hub over tcp with CURVE, as hosts in a rack do, and send a heartbeat every 5 s each. What
 the hub costs is the whole process it lives in, the conductor: nothing is subtracted. At each size the heartbeats are
 counted where they are answered; if fewer came than were due, there is no figure.
+
+Heartbeats and memory are measured in a cloud without servers, so that a host's memory is not mixed with theirs; boots
+in a second one, and beside them what the hub's process has with the servers that are left there.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,47 +39,65 @@ class Size(msgspec.Struct, frozen=True):
     """What was found with so many computes."""
 
     hosts: int
-    up_s: float  # until the conductor knew those that were added
     hub_cores: float
     hub_mib: float
     scheduler_mib: float
-    crowd_cores: float
-    boots: float = 0.0
-    hub_after_mib: float = 0.0  # when the boots of this size were over
-    scheduler_after_mib: float = 0.0
 
 
 def measure_growth(boot_for: Callable[..., Any], *, quick: bool) -> None:
-    """Run the sizes one after the other on one cloud; the last one's heartbeats have a target."""
+    """Run the sizes one after the other, on one cloud for heartbeats and on another for boots."""
+    found = _measure_heartbeats(quick=quick)
+    boots = _measure_boots(boot_for, quick=quick)
+    if not quick and len(found) == len(boots) == len(SIZES):
+        plot(PLOT, found, boots)
+
+
+@contextlib.contextmanager
+def _growing_cloud(*, quick: bool) -> Iterator[tuple[Cloud, Crowd]]:
     [port] = free_ports(1)
-    found: list[Size] = []
     every_s = HEARTBEAT_QUICK_S if quick else HEARTBEAT_S
     options = Options(hosts=1, hub=f"tcp://127.0.0.1:{port}", heartbeat_s=every_s)
     with prepared_cloud(options, crowds.let_in) as (cloud, _):
         cloud.log_in()
-        create = cloud.prepare()
         with crowds.crowd_of(cloud) as crowd:
-            for hosts in SIZES_QUICK if quick else SIZES:
-                try:
-                    size = _heartbeats(cloud, crowd, hosts, quick=quick)
-                except Refused as refused:
-                    not_measured(f"heartbeats_{hosts}", refused)
-                    break
-                with cloud.books() as books:
-                    boots = boot_for(cloud, create, books, BOOT_QUICK_S if quick else BOOT_S)
-                cloud.wait_idle()
-                pids = cloud.processes()
-                found.append(
-                    msgspec.structs.replace(
-                        size, boots=boots.rate, hub_after_mib=pss_mib(pids["conductor"]),
-                        scheduler_after_mib=pss_mib(pids["scheduler"]),
-                    )
-                )  # fmt: skip
-                report(f"boots_{hosts}_computes", boots.rate, "1/s", None)
-                report(f"control_plane_cpu_per_boot_{hosts}_computes", boots.control_plane_ms, "ms", None)
-    _report_growth(found)
-    if not quick and len(found) == len(SIZES):
-        plot(PLOT, found)
+            yield cloud, crowd
+
+
+def _measure_heartbeats(*, quick: bool) -> list[Size]:
+    """Grow the crowd and watch it beat; the last size has targets."""
+    found: list[Size] = []
+    with _growing_cloud(quick=quick) as (cloud, crowd):
+        for hosts in SIZES_QUICK if quick else SIZES:
+            try:
+                found.append(_heartbeats(cloud, crowd, hosts, quick=quick))
+            except Refused as refused:
+                not_measured(f"heartbeats_{hosts}", refused)
+                break
+    if len(found) > 1:
+        before, last = found[-2:]
+        more = last.hosts - before.hosts
+        report("memory_a_host_hub", (last.hub_mib - before.hub_mib) * 1024 / more, "KiB", None)
+        report("memory_a_host_scheduler", (last.scheduler_mib - before.scheduler_mib) * 1024 / more, "KiB", None)
+    return found
+
+
+def _measure_boots(boot_for: Callable[..., Any], *, quick: bool) -> list[tuple[float, float]]:
+    """Grow the crowd and boot servers among it: computes, and boots a second."""
+    found: list[tuple[float, float]] = []
+    with _growing_cloud(quick=quick) as (cloud, crowd), cloud.books() as books:
+        create = cloud.prepare()
+        for hosts in SIZES_QUICK if quick else SIZES:
+            crowd.grow(hosts - 1)  # the cloud plays one itself
+            boots = boot_for(cloud, create, books, BOOT_QUICK_S if quick else BOOT_S)
+            cloud.wait_idle()
+            found.append((hosts, boots.rate))
+            report(f"boots_{hosts}_computes", boots.rate, "1/s", None)
+            report(f"control_plane_cpu_per_boot_{hosts}_computes", boots.control_plane_ms, "ms", None)
+        conductor = cloud.processes()["conductor"]
+        report("servers_after_all_boots", books.servers(), "servers", None)
+        report("hub_pss_after_all_boots", pss_mib(conductor), "MiB", None)
+        report("hub_pss_after_all_boots_of_files", pss_mib(conductor, "Pss_File"), "MiB", None)
+    return found
 
 
 def _heartbeats(cloud: Cloud, crowd: Crowd, hosts: int, *, quick: bool) -> Size:
@@ -92,9 +114,11 @@ def _heartbeats(cloud: Cloud, crowd: Crowd, hosts: int, *, quick: bool) -> Size:
             raise Refused(f"{up} of {hosts} hosts are up")
     crowd.check_rhythm(heard, later, seconds, HEARTBEAT_QUICK_S if quick else HEARTBEAT_S)
     size = Size(
-        hosts=hosts, up_s=up_s, hub_cores=hub_s / seconds, hub_mib=pss_mib(pids["conductor"]),
-        scheduler_mib=pss_mib(pids["scheduler"]), crowd_cores=(later.cpu_s - heard.cpu_s) / seconds,
-    )  # fmt: skip
+        hosts=hosts,
+        hub_cores=hub_s / seconds,
+        hub_mib=pss_mib(pids["conductor"]),
+        scheduler_mib=pss_mib(pids["scheduler"]),
+    )
     if hosts == 10_000:
         promised("heartbeats_10000_hub_cores", size.hub_cores)
         promised("heartbeats_10000_hub_pss", size.hub_mib)
@@ -102,28 +126,18 @@ def _heartbeats(cloud: Cloud, crowd: Crowd, hosts: int, *, quick: bool) -> Size:
     else:
         report(f"heartbeats_{hosts}_hub_cores", size.hub_cores, "cores", None)
         report(f"heartbeats_{hosts}_hub_pss", size.hub_mib, "MiB", None)
-    report(f"heartbeats_{hosts}_fake_computes_cores", size.crowd_cores, "cores", None)
+    report(f"heartbeats_{hosts}_fake_computes_cores", (later.cpu_s - heard.cpu_s) / seconds, "cores", None)
     if hosts > 1:
-        report(f"hosts_{hosts}_up", size.up_s, "s", None)
+        report(f"hosts_{hosts}_up", up_s, "s", None)
     return size
 
 
-def _report_growth(found: list[Size]) -> None:
-    """What a host adds: from after the boots of the last size but one to before those of the last."""
-    if len(found) < 2:
-        return
-    before, last = found[-2:]
-    more = last.hosts - before.hosts
-    report("memory_a_host_hub", (last.hub_mib - before.hub_after_mib) * 1024 / more, "KiB", None)
-    report("memory_a_host_scheduler", (last.scheduler_mib - before.scheduler_after_mib) * 1024 / more, "KiB", None)
-
-
-def plot(path: Path, found: list[Size]) -> None:
+def plot(path: Path, found: list[Size], boots: list[tuple[float, float]]) -> None:
     """Three panels: boots, processor, memory."""
     write_panels(
         path,
         [
-            Panel("boots to ACTIVE a second", "fake computes", [("boots", [(s.hosts, s.boots) for s in found])]),
+            Panel("boots to ACTIVE a second", "fake computes", [("boots", boots)]),
             Panel(
                 "cores for heartbeats every 5 s",
                 "fake computes",

@@ -40,6 +40,23 @@ class _Call:
 class OutgoingCalls:
     """All calls to one peer."""
 
+    __slots__ = (
+        "_closed",
+        "_closed_because",
+        "_counters",
+        "_flight",
+        "_limits",
+        "_loop",
+        "_put",
+        "_timer",
+        "_timer_at_s",
+        "_waiting",
+        "_waiting_ids",
+        "credits",
+        "linked",
+        "receiver",
+    )
+
     def __init__(self, receiver: str, put: Callable[[bytes], None], limits: Limits, counters: Counters) -> None:
         self.receiver = receiver
         self.credits = 0

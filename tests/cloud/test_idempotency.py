@@ -34,6 +34,7 @@ pytestmark = pytest.mark.slow
 KILLS = repeats(2, 40)
 KILLS_MORE = 10  # when those met nobody
 SENT_S_MAX = 5.0
+CIDR = "10.0.0.0/16"  # servers are made as fast as the machine can, while nobody is killed
 USERS = 10
 PAUSE_S = 0.02
 PATIENCE_S = 60.0
@@ -59,7 +60,11 @@ class Clients:
         assert self.rest.send("PUT", "compute", path, {"quota_set": limits}).status == 200
         port = {"port": -1}
         assert self.rest.send("PUT", "network", f"/v2.0/quotas/{self.rest.project_id}", {"quota": port}).status == 200
-        self.template = {"flavorRef": "1", "imageRef": self.rest.image(), "networks": [{"uuid": self.rest.network()}]}
+        self.template = {
+            "flavorRef": "1",
+            "imageRef": self.rest.image(),
+            "networks": [{"uuid": self.rest.network(CIDR)}],
+        }
         self.broken = 0
 
     def post(self, key: str, *, answer: bool = True) -> Answer | None:
