@@ -95,8 +95,12 @@ class Rest:
         return network_id
 
     def servers(self) -> list[dict[str, Any]]:
-        """Every server of the project, in detail."""
-        answer = self.send("GET", "compute", "/v2.1/servers/detail")
-        assert answer.status == 200, answer.body
-        found: list[dict[str, Any]] = answer.json["servers"]
-        return found
+        """Every server of the project, in detail; page by page, because a page has a bound."""
+        found: list[dict[str, Any]] = []
+        while True:
+            marker = f"?marker={found[-1]['id']}" if found else ""
+            answer = self.send("GET", "compute", f"/v2.1/servers/detail{marker}")
+            assert answer.status == 200, answer.body
+            found += answer.json["servers"]
+            if "servers_links" not in answer.json:
+                return found
