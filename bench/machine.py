@@ -100,6 +100,11 @@ def busy_s() -> float:
     return (user + nice + system + interrupts + softer + stolen) / _TICKS_A_SECOND
 
 
+def stolen_s() -> float:
+    """What the host has taken away of all processors since the machine began, while somebody here wanted them."""
+    return _processors()[7] / _TICKS_A_SECOND
+
+
 def _processors() -> list[int]:
     return [int(ticks) for ticks in Path("/proc/stat").read_text().partition("\n")[0].split()[1:]]
 
