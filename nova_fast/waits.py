@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from nova_fast.files import write_atomically
+
 PATIENT = ("network", "compute")  # the daemons that say what they wait for
 
 
@@ -38,7 +40,7 @@ class Waits:
         first = next(iter(self._waiting.values()), "")
         if first is not None:
             with contextlib.suppress(OSError):  # the log has it too
-                self._path.write_bytes(msgspec.json.encode(Waiting(self._pid, first)))
+                write_atomically(self._path, msgspec.json.encode(Waiting(self._pid, first)))
 
 
 def path_of(run_path: Path, program: str) -> Path:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import msgspec
 
-from nova_fast.cli.processes import write_atomically
 from nova_fast.config import Config
+from nova_fast.files import write_atomically
 
 CLOUD_NAME = "nova-fast"
 PRIVATE_MODE = 0o600

@@ -6,7 +6,6 @@ is never taken for ours. Signals go through a pidfd that was opened before the i
 
 from __future__ import annotations
 
-import errno
 import os
 import select
 import signal
@@ -14,6 +13,8 @@ import time
 from pathlib import Path
 
 import msgspec
+
+from nova_fast.files import write_atomically
 
 KILL_WAIT_S = 5.0  # the kernel needs a moment to take a killed process apart
 
@@ -53,22 +54,6 @@ def own_identity() -> ProcessIdentity:
 def is_alive(identity: ProcessIdentity | None) -> bool:
     """Whether this very process still runs."""
     return identity is not None and identify(identity.pid) == identity
-
-
-def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:
-    """Replace a file so that a reader sees the old content or the new, never a part. Raises OSError."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    try:
-        os.fchmod(descriptor, mode)
-        if os.write(descriptor, content) != len(content):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    finally:
-        os.close(descriptor)
 
 
 def write_pid_file(path: Path, identity: ProcessIdentity) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from nova_fast.cli.credentials import PRIVATE_MODE, Credentials, give_to_caller_of_sudo
-from nova_fast.cli.processes import write_atomically
 from nova_fast.config import Config, ConfigError
+from nova_fast.files import write_atomically
 from nova_fast.model.errors import Conflict, NotFound
 
 _ANYWHERE = ("tcp://0.0.0.0:", "tcp://*:", "tcp://[::]:")

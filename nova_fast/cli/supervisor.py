@@ -28,6 +28,7 @@ import msgspec
 from nova_fast.cli import processes
 from nova_fast.cli.processes import ProcessIdentity
 from nova_fast.cli.programs import Program
+from nova_fast.files import write_atomically
 
 EXIT_ALREADY_RUNNING = 75  # EX_TEMPFAIL of sysexits.h
 _PR_SET_CHILD_SUBREAPER = 36
@@ -324,7 +325,7 @@ class Supervisor:
     def _write_status(self) -> None:
         status = Status(processes.own_identity(), self._started_at_s, [child.status() for child in self._children])
         try:
-            processes.write_atomically(self._setting.status_path, msgspec.json.encode(status))
+            write_atomically(self._setting.status_path, msgspec.json.encode(status))
         except OSError as error:  # a full disk must not end the one who keeps the others running
             if not self._status_due:
                 log(self._setting.name, f"the status file cannot be written: {error.strerror}")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import msgspec
 
+from nova_fast.files import write_atomically
 from nova_fast.model.errors import InternalError, Unavailable
 from nova_fast.network.linux import namespaces
 from nova_fast.network.linux.plan import METADATA_ADDRESS, NetworkPlan, SubnetPlan
@@ -222,10 +223,7 @@ def _read_hosts(path: Path) -> tuple[str, ...]:
 
 def _write_hosts(plan: DhcpPlan) -> None:
     plan.hosts_file.parent.mkdir(parents=True, exist_ok=True)
-    draft = plan.hosts_file.with_suffix(".new")
-    draft.write_text("".join(line + "\n" for line in plan.hosts))
-    draft.chmod(0o644)
-    os.replace(draft, plan.hosts_file)
+    write_atomically(plan.hosts_file, "".join(line + "\n" for line in plan.hosts).encode())
 
 
 def _stop_strays(plan: DhcpPlan) -> None:

@@ -6,11 +6,11 @@ links, names of tables) are the second source: what carries this cloud's mark an
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
+from nova_fast.files import write_atomically
 from nova_fast.network.linux.policy import Policy
 
 RECORD_FILE = "made.json"
@@ -48,10 +48,7 @@ def load(run_dir: Path) -> Made:
 def save(run_dir: Path, made: Made) -> None:
     """Replace the record."""
     run_dir.mkdir(parents=True, exist_ok=True)
-    path = run_dir / RECORD_FILE
-    draft = path.with_suffix(".new")
-    draft.write_bytes(msgspec.json.encode(made))
-    os.replace(draft, path)
+    write_atomically(run_dir / RECORD_FILE, msgspec.json.encode(made))
 
 
 def remove(run_dir: Path) -> None:
