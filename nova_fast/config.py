@@ -62,7 +62,7 @@ class ImageConfig(_Section, frozen=True):
 class HubConfig(_Section, frozen=True):
     """Where the daemons meet."""
 
-    address: str = ""  # "" = a socket in the run folder; tcp://host:port = CURVE over TCP
+    address: str = ""  # "" = a socket in the run folder; tcp://host:port = CURVE over TCP beside it
     heartbeat_s: Seconds = 5  # between two reports of a daemon
     down_after_s: Seconds = 20  # a daemon silent for so long is down
     credits: Positive = 256  # calls a daemon may have under way
@@ -225,8 +225,13 @@ class Config(_Section, frozen=True):
 
     @property
     def hub_address(self) -> str:
-        """What the conductor binds and everybody else connects to."""
+        """What the conductor binds, and the daemons of other machines connect to."""
         return self.hub.address or f"ipc://{self.run_path}/hub.sock"
+
+    @property
+    def hub_local_address(self) -> str:
+        """What it binds for the daemons of its own machine beside a tcp address; "" = there is none."""
+        return f"ipc://{self.run_path}/hub.sock" if self.hub_address.startswith("tcp://") else ""
 
     @property
     def sdk_keys_path(self) -> Path:

@@ -71,7 +71,14 @@ class Conductor:
         self._writer = Writer(store, self._engine, decoder_of(RESULTS).decode, edges, make_batches)
         keys = local_server_keys(config)
         self._events = EventLog(store)
-        self._hub = HubServer(config.hub_address, config=config.hub, keys=keys, events=self._events, edges=edges)
+        self._hub = HubServer(
+            config.hub_address,
+            local_address=config.hub_local_address,
+            config=config.hub,
+            keys=keys,
+            events=self._events,
+            edges=edges,
+        )
         self._dispatcher = Dispatcher(store, self._writer, self._engine, self._hub)
         self._reports = Reports(store, self._writer, self._engine, self._hub)
         self._broken = False

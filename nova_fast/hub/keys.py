@@ -123,9 +123,14 @@ class PeerKeys:
         return f"PeerKeys(public={self.public.decode()}, secret=…)"
 
 
+def has_server_keys(folder: Path) -> bool:
+    """Whether this is the machine of the hub."""
+    return (folder / SERVER_FILE).exists()
+
+
 def make_server_keys(folder: Path) -> ServerKeys:
     """The hub's keys: read from the folder, or made there the first time. Raises ConfigError."""
-    if not (folder / SERVER_FILE).exists():
+    if not has_server_keys(folder):
         public, secret = zmq.curve_keypair()
         write_private(folder / SERVER_FILE, b"%s\n%s\n" % (public, secret))
     return load_server_keys(folder)

@@ -29,7 +29,7 @@ from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.link import Link
 from nova_fast.hub.sockets import FdSocket, Sent, part_sender, send_routed
-from nova_fast.hub.transport import cut_connection, descriptor_of
+from nova_fast.hub.transport import cut_connection, descriptor_of, is_local
 from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastError, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ class Membership:
     """The links of a hub, and the socket by which they are reached."""
 
     address: str
+    local_address: str  # for the daemons of this machine, beside a tcp address; "" = there is one way in
     _loop: asyncio.AbstractEventLoop  # from the start on
 
     def __init__(
@@ -148,7 +149,8 @@ class Membership:
         if self._authenticator is not None:
             assert self._keys is not None
             public = public_of(part)
-            if not self._keys.allowed.permits(public, hello.name):
+            came_locally = not public and is_local(descriptor_of(part))
+            if not came_locally and not self._keys.allowed.permits(public, hello.name):
                 return Forbidden(
                     f"the key {public.decode()} may not use the name {hello.name!r}",
                     code="name_not_allowed",
@@ -226,7 +228,7 @@ class Membership:
     def _cut_route(self, route: bytes, descriptor: int) -> None:
         self.counters.cut += 1
         self._strangers.cut(route)
-        cut_connection(descriptor, self.address)
+        cut_connection(descriptor, (self.address, self.local_address))
 
     def _skip_parts(self) -> None:
         """A message of several frames is not ours: read to its end, so that the next one starts right."""
@@ -294,7 +296,7 @@ class Membership:
         silent_s = now_s - link.heard_s
         if (link.up and silent_s > self._config.down_after_s) or not self._may_stay(link):
             if link.route is not None:
-                cut_connection(link.descriptor, self.address)
+                cut_connection(link.descriptor, (self.address, self.local_address))
             self._unlink(link)
             self._down(link)
         elif link.route is not None:
@@ -303,8 +305,8 @@ class Membership:
             self._links.pop(link.name, None)
 
     def _may_stay(self, link: Link) -> bool:
-        """Whether the key behind a link is still on the list."""
-        if self._authenticator is None or link.route is None:
+        """Whether the key behind a link is still on the list; who came locally has none."""
+        if self._authenticator is None or link.route is None or not link.public:
             return True
         assert self._keys is not None
         return self._keys.allowed.permits(link.public, link.name)

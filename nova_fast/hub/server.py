@@ -29,7 +29,15 @@ from nova_fast.hub.limits import Limits
 from nova_fast.hub.link import Link, PeerState
 from nova_fast.hub.membership import DONTWAIT, RCVMORE, Membership
 from nova_fast.hub.outgoing import Ended
-from nova_fast.hub.transport import allow_many_connections, bind_hub, check_address, hub_socket, pipe_frames_max
+from nova_fast.hub.transport import (
+    allow_many_connections,
+    bind_both,
+    bind_hub,
+    check_address,
+    hub_socket,
+    pipe_frames_max,
+    two_ways,
+)
 from nova_fast.model.base import Message
 from nova_fast.model.errors import NovaFastError, TooLarge, Unavailable
 
@@ -51,16 +59,23 @@ class HubServer(Membership):
         address: str,
         *,
         config: HubConfig,
+        local_address: str = "",
         keys: ServerKeys | None = None,
         events: EventSource | None = None,
         limits: Limits | None = None,
         edges: Edges = REAL,
         contracts: Contracts = DAEMONS,
     ) -> None:
-        """``address`` is ``ipc://…`` or ``tcp://…``; tcp needs keys. Raises ConfigError."""
+        """``address`` is ``ipc://…`` or ``tcp://…``; tcp needs keys. Raises ConfigError.
+
+        ``local_address`` is a second way in, over ipc, for the daemons of this machine beside the tcp of the others.
+        """
         check_address(address, has_keys=keys is not None)
+        if local_address:
+            check_address(local_address, has_keys=False)
         super().__init__(config, keys, limits or Limits(), edges, contracts)
         self.address = address
+        self.local_address = local_address
         self._edges = edges
         self._source = events
         self._call_ids = wire.CallIds(edges.entropy)
@@ -97,10 +112,15 @@ class HubServer(Membership):
         allow_many_connections()
         self._context = self._edges.new_context()
         try:
+            if self.local_address:
+                two_ways(self._context)
             if self._keys is not None and self.address.startswith("tcp://"):
                 self._authenticator = Authenticator(self._context, self._keys.allowed, self.counters)
             socket = hub_socket(self._context, self._config, self._limits)
-            self.address = bind_hub(socket, self.address, self._keys)
+            if self.local_address:
+                self.address = bind_both(socket, self.local_address, self.address, self._keys)
+            else:
+                self.address = bind_hub(socket, self.address, self._keys)
         except (zmq.ZMQError, OSError, ConfigError) as error:
             if self._authenticator is not None:
                 self._authenticator.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import socket as unix
+from collections.abc import Collection
 from pathlib import Path
 
 import zmq
@@ -20,6 +21,7 @@ from nova_fast.hub.limits import Limits
 
 _IPC_PATH_MAX = 107  # bytes in sockaddr_un, less the final zero
 _BACKLOG = 4096
+_LOCAL_THREAD, _OTHER_THREAD = 1, 2  # masks: the first and the second of a context
 _CUT_READS = 16
 _CUT_READ_BYTES = 1 << 18
 
@@ -58,6 +60,23 @@ def hub_socket(context: zmq.Context[zmq.Socket[bytes]], config: HubConfig, limit
     socket.setsockopt(zmq.TCP_KEEPALIVE_IDLE, max(1, int(config.down_after_s)))
     _set_common(socket, config, limits)
     return socket
+
+
+def two_ways(context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    """Let a context have what :func:`bind_both` needs; before it has a socket."""
+    context.set(zmq.IO_THREADS, 2)
+
+
+def bind_both(socket: zmq.Socket[bytes], local_address: str, address: str, keys: ServerKeys | None) -> str:
+    """Bind for the daemons of this machine, and over tcp for those of others; the real address of the latter.
+
+    Each way in has a thread of ZeroMQ of its own: a handshake of CURVE takes it a millisecond, and thousands that come
+    at once hold up nobody on the other way.
+    """
+    socket.setsockopt(zmq.AFFINITY, _LOCAL_THREAD)
+    bind_hub(socket, local_address, None)
+    socket.setsockopt(zmq.AFFINITY, _OTHER_THREAD)
+    return bind_hub(socket, address, keys)
 
 
 def bind_hub(socket: zmq.Socket[bytes], address: str, keys: ServerKeys | None) -> str:
@@ -147,7 +166,16 @@ def connection_of(descriptor: int) -> unix.socket | None:
         return None
 
 
-def cut_connection(descriptor: int, address: str) -> None:
+def is_local(descriptor: int) -> bool:
+    """Whether a connection comes from this machine, by a socket that only this user may open."""
+    connection = connection_of(descriptor)
+    if connection is None:
+        return False
+    with connection:
+        return connection.family == unix.AF_UNIX
+
+
+def cut_connection(descriptor: int, addresses: Collection[str]) -> None:
     """End a connection of the hub's socket, and throw away what it has sent.
 
     ZeroMQ has no call for that. SAFETY: the descriptor belongs to ZeroMQ's thread, which may have closed it, so that it
@@ -160,8 +188,10 @@ def cut_connection(descriptor: int, address: str) -> None:
     with connection:
         try:
             name = connection.getsockname()
-            ours = name == address.removeprefix("ipc://") if isinstance(name, str) else address.endswith(f":{name[1]}")
-            if not ours:
+            if not any(
+                name == address.removeprefix("ipc://") if isinstance(name, str) else address.endswith(f":{name[1]}")
+                for address in addresses
+            ):
                 return
             connection.shutdown(unix.SHUT_RDWR)
             for _ in range(_CUT_READS):

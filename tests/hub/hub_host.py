@@ -32,10 +32,16 @@ class Place(NamedTuple):
     """Where a hub is, and what everybody must know to meet there; can be sent to a process."""
 
     address: str
+    local_address: str  # beside it, for the daemons of the hub's machine; "" = there is one way in
     effects: str  # the file
     server_pair: tuple[bytes, bytes]
     peer_pair: tuple[bytes, bytes]
     config: HubConfig
+
+    @property
+    def on_the_hubs_machine(self) -> Place:
+        """For daemons of the hub's own machine, which come in by its socket."""
+        return self._replace(address=self.local_address or self.address)
 
     def server_keys(self) -> ServerKeys | None:
         if not self.address.startswith("tcp://"):
@@ -51,8 +57,9 @@ class Place(NamedTuple):
 
 def new_place(folder: Path, transport: str, config: HubConfig) -> Place:
     """A place for a hub; over tcp its port is known when the hub has started (``HubHost.start``)."""
-    address = f"ipc://{folder}/hub.sock" if transport == "ipc" else "tcp://127.0.0.1:0"
-    return Place(address, str(folder / "effects"), zmq.curve_keypair(), zmq.curve_keypair(), config)
+    socket = f"ipc://{folder}/hub.sock"
+    address, local = (socket, "") if transport == "ipc" else ("tcp://127.0.0.1:0", socket)
+    return Place(address, local, str(folder / "effects"), zmq.curve_keypair(), zmq.curve_keypair(), config)
 
 
 def read_effects(place: Place) -> list[bytes]:
@@ -84,6 +91,7 @@ class HubHost:
         self._known = set(self._done)
         self._server = HubServer(
             place.address,
+            local_address=place.local_address,
             config=place.config,
             keys=place.server_keys(),
             events=_EffectEvents(self._done),

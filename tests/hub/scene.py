@@ -36,7 +36,8 @@ STORM_S_MAX = 180.0
 CONNECTED_S_MAX = 120.0
 #: What the hub may do for others before it answers, however little that is at rest. Ten times as many peers in torture:
 #: half a second of ZeroMQ's own work to take 5,000 connections apart, and more than a millisecond to let one in again.
-STORM_HUB_MS = 150.0 if TORTURE else 60.0
+#: Over tcp it is the work of a thread that the daemons of the hub's machine do not wait for.
+STORM_HUB_MS = {"ipc": 150.0, "tcp": 40.0} if TORTURE else {"ipc": 60.0, "tcp": 15.0}
 NOISE_MS = 4.0  # what a shared machine takes from a quiet slice's p99 now and then; less cannot be told from it
 
 
@@ -62,9 +63,10 @@ class Scene:
         self.place = self.place._replace(address=self.hub.do("start"))
         return self.hub
 
-    def honest(self, names: list[str], subscribers: int = 0, nice: int = 0) -> Remote:
-        """A process of honest peers, connected."""
-        remote = self._enter(Honest, names, subscribers, nice=nice)
+    def honest(self, names: list[str], subscribers: int = 0, nice: int = 0, *, local: bool = False) -> Remote:
+        """A process of honest peers, connected; ``local``: by the way of the hub's own machine."""
+        place = self.place.on_the_hubs_machine if local else self.place
+        remote = self._stack.enter_context(Remote(Honest, place, names, subscribers, nice=nice))
         self._crowds.append(remote)
         remote.do("start")
         return remote
@@ -79,9 +81,9 @@ class Scene:
             remote.finish(2 * CONNECTED_S_MAX)
         return remotes
 
-    def bystanders(self) -> Remote:
+    def bystanders(self, *, local: bool = False) -> Remote:
         """Those who must not wait: ten peers, two of which read the events."""
-        remote = self.honest([f"api.{number}" for number in range(10)], subscribers=2)
+        remote = self.honest([f"api.{number}" for number in range(10)], subscribers=2, local=local)
         remote.do("call_steadily", CALLS_PER_S, 0.3)  # warm
         return remote
 
@@ -146,11 +148,11 @@ class Storms:
             hub_ms += slice_[1]
         return p99(latencies_ms), p99(hub_ms)
 
-    def assert_others_do_not_wait(self) -> None:
+    def assert_others_do_not_wait(self, transport: str) -> None:
         quiet, storm = self._shown(self._quiet), self._shown(self._disturbed)
         shown = f"p99 of the latency / of the hub's time in it, ms, quiet: {quiet}, storm: {storm}"
         sys.stdout.write(shown + "\n")
-        bound_ms = max(RATIO_MAX * statistics.median(hub_ms for _, hub_ms in self._quiet), STORM_HUB_MS)
+        bound_ms = max(RATIO_MAX * statistics.median(hub_ms for _, hub_ms in self._quiet), STORM_HUB_MS[transport])
         assert min(hub_ms for _, hub_ms in self._disturbed) <= bound_ms, shown
 
     @staticmethod

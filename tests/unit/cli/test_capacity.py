@@ -42,7 +42,8 @@ class Conductor(threading.Thread):
 
     async def _serve(self) -> None:
         keys = local_server_keys(self._config)
-        hub = HubServer(self._config.hub_address, config=self._config.hub, keys=keys)
+        config = self._config
+        hub = HubServer(config.hub_address, local_address=config.hub_local_address, config=config.hub, keys=keys)
         hub.handle(AskCapacity, self._answer)
         await hub.start()
         self.up.set()

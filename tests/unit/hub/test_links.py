@@ -524,7 +524,7 @@ def test_looking_for_a_connection_leaves_no_descriptor_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
     try:
         for _ in range(3):
-            cut_connection(read, "tcp://127.0.0.1:1")
+            cut_connection(read, ("tcp://127.0.0.1:1", ""))
             assert connection_of(write) is None
         assert len(os.listdir("/proc/self/fd")) == before
     finally:
