@@ -29,7 +29,7 @@ from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.link import Link
 from nova_fast.hub.sockets import FdSocket, Sent, part_sender, send_routed
-from nova_fast.hub.transport import cut_connection, descriptor_of, is_local
+from nova_fast.hub.transport import came_by, cut_connection, descriptor_of
 from nova_fast.model.errors import BadRequest, Conflict, Forbidden, NovaFastError, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Membership:
         if self._authenticator is not None:
             assert self._keys is not None
             public = public_of(part)
-            came_locally = not public and is_local(descriptor_of(part))
+            came_locally = not public and came_by(descriptor_of(part), self.local_address)
             if not came_locally and not self._keys.allowed.permits(public, hello.name):
                 return Forbidden(
                     f"the key {public.decode()} may not use the name {hello.name!r}",

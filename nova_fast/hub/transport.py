@@ -166,13 +166,23 @@ def connection_of(descriptor: int) -> unix.socket | None:
         return None
 
 
-def is_local(descriptor: int) -> bool:
-    """Whether a connection comes from this machine, by a socket that only this user may open."""
+def came_by(descriptor: int, address: str) -> bool:
+    """Whether a connection came in by this address."""
     connection = connection_of(descriptor)
     if connection is None:
         return False
     with connection:
-        return connection.family == unix.AF_UNIX
+        return _is_of(connection, address)
+
+
+def _is_of(connection: unix.socket, address: str) -> bool:
+    try:
+        name = connection.getsockname()
+    except OSError:
+        return False
+    if isinstance(name, str):
+        return bool(name) and name == address.removeprefix("ipc://")
+    return isinstance(name, tuple) and address.endswith(f":{name[1]}")
 
 
 def cut_connection(descriptor: int, addresses: Collection[str]) -> None:
@@ -187,11 +197,7 @@ def cut_connection(descriptor: int, addresses: Collection[str]) -> None:
         return
     with connection:
         try:
-            name = connection.getsockname()
-            if not any(
-                name == address.removeprefix("ipc://") if isinstance(name, str) else address.endswith(f":{name[1]}")
-                for address in addresses
-            ):
+            if not any(_is_of(connection, address) for address in addresses):
                 return
             connection.shutdown(unix.SHUT_RDWR)
             for _ in range(_CUT_READS):

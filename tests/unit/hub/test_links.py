@@ -6,6 +6,7 @@ import asyncio
 import multiprocessing
 import os
 import random
+import socket as unix
 import stat
 from pathlib import Path
 
@@ -531,3 +532,12 @@ def test_looking_for_a_connection_leaves_no_descriptor_open() -> None:
         os.close(read)
         os.close(write)
     assert connection_of(read) is None, "it is closed"
+
+
+def test_a_socket_without_a_name_is_nobodys_connection() -> None:
+    """A hub with one way in has no second address, and a descriptor may be a socket of another library by now."""
+    ours, theirs = unix.socketpair()
+    with ours, theirs:
+        cut_connection(ours.fileno(), ("ipc:///somewhere", ""))
+        ours.sendall(b"still there")
+        assert theirs.recv(32) == b"still there"
