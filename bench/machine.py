@@ -95,9 +95,9 @@ def waited_s(pid: int) -> float:
 
 
 def busy_s() -> float:
-    """What all processes have used of all processors since the machine began, and what other machines took of them."""
-    user, nice, system, _idle, _iowait, interrupts, softer, stolen, *_ = _processors()
-    return (user + nice + system + interrupts + softer + stolen) / _TICKS_A_SECOND
+    """What all processes have used of all processors since the machine began."""
+    user, nice, system, _idle, _iowait, interrupts, softer, *_ = _processors()
+    return (user + nice + system + interrupts + softer) / _TICKS_A_SECOND
 
 
 def stolen_s() -> float:

@@ -8,14 +8,11 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from nova_fast.client.watching import decode_event
+from nova_fast.client.watching import WAIT_S, decode_event
 from nova_fast.model.errors import NovaFastError, from_failure
 from nova_fast.model.sdk import EVENTS_MAX, NOW, Seen, ServerEvent
 
 T = TypeVar("T")
-
-#: How long one question waits for an answer at the door.
-WAIT_S = 20.0
 
 
 class News(msgspec.Struct):

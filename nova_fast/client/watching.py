@@ -6,6 +6,9 @@ import msgspec
 
 from nova_fast.model.sdk import HostEvent, HostGone, PublicEvent, Seen, ServerEvent
 
+#: How long one question waits for an answer at the door.
+WAIT_S = 20.0
+
 
 class Gap(msgspec.Struct, frozen=True):
     """Events up to this generation were missed, because the cloud keeps them no more: read anew what you derived."""

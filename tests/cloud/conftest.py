@@ -16,14 +16,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from bench.ports import free_ports
-from nova_fast.cli import libvirt_host
+from nova_fast.cli import libvirt_host, programs
 from nova_fast.config import load
 
 from .guardian import guarded
@@ -152,6 +152,23 @@ class Cloud:
             "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10",
             "-o", "BatchMode=yes", f"root@{address}", command, check=check, timeout_s=60,
         )  # fmt: skip
+
+
+@contextlib.contextmanager
+def alone(config: Path, names: Iterable[str], logs: Path | None = None) -> Iterator[None]:
+    """Some daemons without a supervisor; what they say goes to a folder, or nowhere."""
+    started = []
+    for name in names:
+        with (logs / f"{name}.log" if logs is not None else Path(os.devnull)).open("wb") as log:
+            command = programs.own_argv(name, "--config", str(config))
+            started.append(subprocess.Popen(command, env=programs.own_environment(), stderr=log))
+    try:
+        yield
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait(30)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -6,11 +6,9 @@ tell, and are told. Nobody goes on with what he remembers of the other past.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +17,9 @@ from typing import Any
 
 import pytest
 
-from nova_fast.cli import processes, programs
+from nova_fast.cli import processes
 
-from .conftest import Cloud, new_cloud, wait_for
+from .conftest import Cloud, alone, new_cloud, wait_for
 from .rest import Rest
 
 pytestmark = pytest.mark.slow
@@ -175,7 +173,7 @@ def test_hosts_that_lived_through_a_restore_follow_the_store(cloud: Cloud) -> No
     for pid in (supervisor_pid(cloud), *(pids[name] for name in readers)):
         kill(pid)
     assert "is kept" in cloud.nova_fast("restore", str(file))
-    with running(cloud, ["conductor", "scheduler", "api"]):
+    with alone(cloud.config, ["conductor", "scheduler", "api"]):
         wait_for("the API is back", lambda: api_answers(world), SETTLE_TIMEOUT_S)
         wait_for("the hosts are up", world.hosts_are_up, SETTLE_TIMEOUT_S)
         gone = f"guest {unknown} belongs to no server of this host and is destroyed"
@@ -187,25 +185,6 @@ def test_hosts_that_lived_through_a_restore_follow_the_store(cloud: Cloud) -> No
         assert world.settle()[new] == "ACTIVE"
         world.delete_all()
         assert world.check()["findings"] == []
-
-
-@contextlib.contextmanager
-def running(cloud: Cloud, names: list[str]) -> Iterator[None]:
-    """Daemons run by hand, as nova-fast up would, for a while."""
-    started = [
-        subprocess.Popen(
-            programs.own_argv(name, "--config", str(cloud.config)), env=programs.own_environment(),
-            stderr=subprocess.DEVNULL,
-        )
-        for name in names
-    ]  # fmt: skip
-    try:
-        yield
-    finally:
-        for process in started:
-            process.terminate()
-        for process in started:
-            process.wait(30)
 
 
 def api_answers(world: World) -> bool:

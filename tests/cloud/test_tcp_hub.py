@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import stat
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +15,7 @@ from nova_fast.config import load
 from nova_fast.hub.keys import make_peer_keys, save_allowed
 from nova_fast.hub.local import local_server_keys
 
-from .conftest import ROOT, Cloud, new_cloud, wait_for
+from .conftest import Cloud, alone, new_cloud, wait_for
 from .rest import Rest
 
 pytestmark = pytest.mark.slow
@@ -64,19 +61,8 @@ def another_machine(cloud: Cloud, name: str, *, let_in_as: str) -> Iterator[None
     lines += ["heartbeat_s = 1", "down_after_s = 5", "[compute]", 'driver = "fake"', "[network]", 'driver = "fake"']
     config = folder / "node.toml"
     config.write_text("\n".join(lines) + "\n")
-    processes = []
-    for daemon in DAEMONS:
-        command = [sys.executable, "-m", "nova_fast.cli.main", daemon, "--config", str(config)]
-        log = (folder / "log" / f"{daemon}.log").open("wb")
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        processes.append(subprocess.Popen(command, stdout=log, stderr=log, cwd=folder, env=environment))
-    try:
+    with alone(config, DAEMONS, folder / "log"):
         yield
-    finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            process.wait(30)
 
 
 def states_of(cloud: Cloud, host: str) -> list[str]:

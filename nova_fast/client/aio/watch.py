@@ -6,11 +6,8 @@ import time
 from collections import deque
 
 from nova_fast.client.core import AsyncCore
-from nova_fast.client.watching import WatchEvent, events_of
+from nova_fast.client.watching import WAIT_S, WatchEvent, events_of
 from nova_fast.model.sdk import EVENTS_MAX, NOW
-
-#: How long one question waits for an answer at the door.
-WAIT_S = 20.0
 
 
 class AsyncWatch:
