@@ -50,6 +50,15 @@ class TwoWays(Rig):
         await peer.start()
         return peer
 
+    async def both(self, far_name: str, keys: PeerKeys) -> tuple[HubServer, Peer, Peer]:
+        """A hub, ``api.0`` beside it, and another over tcp; both connected."""
+        server = await self.open()
+        near = await self.peer("api.0", self.local_address)
+        far = await self.peer(far_name, server.address, keys)
+        for peer in (near, far):
+            await peer.connected(60)
+        return server, near, far
+
     def keys(self, *names: str) -> PeerKeys:
         """Of a node that may use these names."""
         assert self.server_keys is not None
@@ -62,12 +71,9 @@ class TwoWays(Rig):
 def test_both_ways_lead_to_one_hub() -> None:
     async def test() -> None:
         async with TwoWays() as rig:
-            server = await rig.open()
+            server, near, far = await rig.both("compute@h", rig.keys("compute@h"))
             assert stat.S_IMODE((rig.path / "run" / "hub.sock").stat().st_mode) == 0o600
-            near = await rig.peer("api.0", rig.local_address)
-            far = await rig.peer("compute@h", server.address, rig.keys("compute@h"))
             for peer in (near, far):
-                await peer.connected(60)
                 assert await peer.call(REPORT, timeout_s=60) == Done()
             assert rig.asked == ["api.0", "compute@h"]
             assert server.key_of("api.0") == b"" != server.key_of("compute@h")
@@ -101,12 +107,8 @@ def test_who_comes_over_tcp_needs_a_key_that_may_use_the_name() -> None:
 def test_a_key_that_is_taken_back_cuts_who_has_it_and_nobody_else() -> None:
     async def test() -> None:
         async with TwoWays() as rig:
-            server = await rig.open()
-            near = await rig.peer("api.0", rig.local_address)
             keys = rig.keys("compute@h")
-            far = await rig.peer("compute@h", server.address, keys)
-            await near.connected(60)
-            await far.connected(60)
+            server, near, _ = await rig.both("compute@h", keys)
             lost: list[str] = []
             near.on_disconnected = lambda: lost.append("near")
             rig.allowed.forbid(keys.public)
@@ -120,11 +122,8 @@ def test_a_key_that_is_taken_back_cuts_who_has_it_and_nobody_else() -> None:
 def test_a_connection_of_either_way_can_be_cut() -> None:
     async def test() -> None:
         async with TwoWays() as rig:
-            server = await rig.open()
-            near = await rig.peer("api.0", rig.local_address)
-            far = await rig.peer("api.1", server.address, rig.keys("api.*"))
+            server, near, far = await rig.both("api.1", rig.keys("api.*"))
             for peer in (near, far):
-                await peer.connected(60)
                 descriptor = server._links[peer.name].descriptor
                 lost = asyncio.Event()
                 peer.on_disconnected = lost.set
