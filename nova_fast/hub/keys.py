@@ -25,6 +25,7 @@ import zmq
 from zmq.utils import z85
 
 from nova_fast.config import ConfigError
+from nova_fast.files import write_atomically
 from nova_fast.hub.limits import Counters
 from nova_fast.hub.sockets import FdSocket
 
@@ -182,19 +183,7 @@ def write_private(path: Path, content: bytes) -> None:
     """Write a file of mode 0600, durably, whole or not at all; its folder gets mode 0700."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
-    new = path.with_name(path.name + ".new")
-    new.unlink(missing_ok=True)
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_atomically(path, content, 0o600, durable=True)
 
 
 def _read_private(path: Path) -> bytes:

@@ -25,6 +25,7 @@ from typing import TypeVar
 
 import msgspec
 
+from nova_fast.files import sync_folder
 from nova_fast.image import inspect
 from nova_fast.model.errors import Conflict, NotFound, NovaFastError, TooLarge, Unavailable
 
@@ -194,11 +195,7 @@ class Upload:
         os.fsync(self._descriptor)
         os.rename(self._temporary, self._final)
         self._named = True
-        folder = os.open(self._final.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self._final.parent)
         return Received(
             size=self._size,
             virtual_size=found.virtual_size,

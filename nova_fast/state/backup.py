@@ -20,8 +20,8 @@ from typing import BinaryIO
 
 import msgspec
 
+from nova_fast.files import sync_folder
 from nova_fast.state import schema
-from nova_fast.state.datafile import sync_folder
 from nova_fast.state.store import Snapshot, Store, StoreError
 
 FORMAT = 1

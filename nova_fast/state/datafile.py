@@ -115,12 +115,3 @@ def reserve_lock_file(folder: Path, readers_max: int) -> None:
         os.posix_fallocate(descriptor, 0, (readers_max + 2) * _READER_BYTES)
     finally:
         os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -17,7 +17,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from nova_fast.state.datafile import sync_folder
+from nova_fast.files import sync_folder
 from nova_fast.state.store import StoreError, lock_out_users, lock_writer
 
 _DATA = "data.mdb"

@@ -17,10 +17,11 @@ from typing import Any, Self, TypeVar, cast
 
 import lmdb
 
+from nova_fast.files import sync_folder
 from nova_fast.model.base import Record
 from nova_fast.state import schema
 from nova_fast.state.databases import make_databases, open_databases, schema_of
-from nova_fast.state.datafile import NAME, DataFile, reserve_lock_file, sync_folder, unavailable
+from nova_fast.state.datafile import NAME, DataFile, reserve_lock_file, unavailable
 from nova_fast.state.held import Memory
 from nova_fast.state.reader import Reader
 from nova_fast.state.table import Key, Table

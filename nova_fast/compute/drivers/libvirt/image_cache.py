@@ -30,6 +30,7 @@ from nova_fast.compute.drivers.libvirt.domain_xml import identifier
 from nova_fast.compute.drivers.libvirt.file_access import FileAccess, disk_errors, is_id
 from nova_fast.compute.drivers.libvirt.image_format import HEAD_BYTES, check_head, virtual_size_from_info
 from nova_fast.compute.drivers.libvirt.tools import Limits, run_tool
+from nova_fast.files import sync_folder
 from nova_fast.model.errors import InternalError, NotFound
 from nova_fast.model.tasks import GuestImage
 
@@ -176,7 +177,7 @@ class ImageCache:
                 )
             _virtual_size(partial, "raw" if image.disk_format == "iso" else image.disk_format)
             os.rename(partial, target)
-            _sync_folder(self._folder)
+            sync_folder(self._folder)
         finally:
             partial.unlink(missing_ok=True)
 
@@ -220,11 +221,3 @@ def _clone_or_copy(source: BinaryIO, target: BinaryIO) -> str:
             target.write(chunk)
     target.truncate(target.tell())
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
