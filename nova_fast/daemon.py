@@ -8,12 +8,12 @@ import gc
 import logging
 import os
 import signal
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Protocol
 
 import uvloop
 
+from nova_fast import logs
 from nova_fast.config import Config
 from nova_fast.edges import Edges, shared_wire
 from nova_fast.model.errors import NovaFastError
@@ -27,7 +27,7 @@ RETRY_S = 2
 def set_up_logging(config: Config) -> None:
     """One line for each event on standard error, which the supervisor keeps in a file for each daemon."""
     logging.basicConfig(
-        stream=sys.stderr,
+        stream=logs.stderr,
         level=config.log_level.upper(),
         format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s",
         datefmt="%Y-%m-%dT%H:%M:%S",

@@ -10,11 +10,11 @@ import asyncio
 import contextlib
 import logging
 import socket
-import sys
 from collections.abc import Awaitable, Iterator
 
 import uvicorn
 
+from nova_fast import logs
 from nova_fast.api.app import FACES, build_app, port_of
 from nova_fast.api.framework.build import Application
 from nova_fast.api.framework.log import access_log
@@ -90,7 +90,7 @@ async def serve(config: Config, worker: int, stop: asyncio.Event) -> int:
         return 1
     server = _server(app)
     settle_memory()
-    access_log.open(sys.stderr)
+    access_log.open(logs.stderr)
     serving = asyncio.ensure_future(server.serve(sockets=sockets))
     log.info("nova-api worker %d serves on %s", worker, config.api.listen)
     try:

@@ -118,21 +118,6 @@ def test_nothing_waits_behind_a_fault_or_the_end(
     asyncio.run(run())
 
 
-def test_a_log_that_cannot_be_written_does_not_end_the_service(caplog: pytest.LogCaptureFixture) -> None:
-    class Full(io.StringIO):
-        def write(self, text: str) -> int:
-            raise OSError(28, "No space left on device")
-
-    async def run() -> None:
-        found = AccessLog()
-        found.open(Full())
-        found.add("one")
-        found.close()
-
-    asyncio.run(run())
-    assert "1 lines of the access log are lost: [Errno 28] No space left on device" in caplog.text
-
-
 def test_request_ids_are_never_given_twice_not_even_after_a_fork() -> None:
     own = {new_request_id() for _ in range(1000)}
     reader, writer = os.pipe()

@@ -1,7 +1,7 @@
 """The access log: one line for each answer, without query strings, headers or bodies, so without secrets.
 
-PERF: the worker's daemon points it at the stream that the other logs go to, and lines then wait there for at most 0.2 s
-and are written together: 2 µs a request, where a record through ``logging`` and a write of its own cost 27. A fault is
+PERF: the worker's daemon points it at the stream that the other logs go to, and lines then wait here for at most 0.2 s
+and are made together: 2 µs a request, where a record through ``logging`` and a write of its own cost 27. A fault is
 logged behind the lines before it. Without a stream the lines go through ``logging`` like any other.
 """
 
@@ -11,7 +11,7 @@ import asyncio
 import atexit
 import logging
 import time
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 _access = logging.getLogger("nova_fast.api.access")
 _faults = logging.getLogger("nova_fast.api")
@@ -21,19 +21,25 @@ FLUSH_AFTER_S = 0.2
 LINES_MAX = 300
 
 
+class Stream(Protocol):
+    """Takes lines and never waits or raises: ``nova_fast.logs``."""
+
+    def write(self, text: str, /) -> int: ...
+
+
 class AccessLog:
     """Lines on their way to a stream; used from one event loop only."""
 
     __slots__ = ("_lines", "_second", "_shown", "_stream", "_timer")
 
     def __init__(self) -> None:
-        self._stream: TextIO | None = None
+        self._stream: Stream | None = None
         self._lines: list[tuple[float, str, tuple[object, ...]]] = []  # when, form, values
         self._timer: asyncio.TimerHandle | None = None
         self._second = -1
         self._shown = ""
 
-    def open(self, stream: TextIO) -> None:
+    def open(self, stream: Stream) -> None:
         """From now on write to a stream, in the form of the other logs, each line within 0.2 s."""
         assert self._stream is None, "the access log is open"
         self._stream = stream
@@ -64,11 +70,7 @@ class AccessLog:
             self._timer = None
         lines, self._lines = self._lines, []
         if lines and self._stream is not None:
-            try:
-                self._stream.write("".join(map(self._shown_line, lines)))
-                self._stream.flush()
-            except OSError as error:  # a full disk must not end the service
-                _faults.warning("%d lines of the access log are lost: %s", len(lines), error)
+            self._stream.write("".join(map(self._shown_line, lines)))
 
     def _shown_line(self, line: tuple[float, str, tuple[object, ...]]) -> str:
         at, form, values = line
