@@ -334,7 +334,7 @@ class FilterCount(Value, frozen=True):
     after: int
 
 
-class HostWeight(Value, frozen=True, gc=False):
+class HostWeight(Value, frozen=True):
     """A host that passed all filters, and what it weighed."""
 
     host: str
