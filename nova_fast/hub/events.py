@@ -37,6 +37,8 @@ _ASK_AGAIN_BEATS_MAX = 16  # heartbeats between two tries to subscribe
 Rows = list[tuple[int, bytes]]
 
 _NOTHING = ENCODER.encode([])  # the first batch of a subscription when there is nothing to tell
+#: The number of a batch that never comes next, however late the frame: it must not be taken for one that was sent.
+_OUT_OF_ORDER = (1 << 64) - 1
 
 
 class EventSource(Protocol):
@@ -76,7 +78,7 @@ class _Subscription:
     def shake(self, now_s: float) -> None:
         """Something was lost: a batch that is out of order makes the subscriber ask again from where it is."""
         self.moved_s = now_s
-        self.outbox.offer(wire.pack(wire.EVENTS, wire.pack_numbers(self.number, self.sent + 2), 0, _NOTHING))
+        self.outbox.offer(wire.pack(wire.EVENTS, wire.pack_numbers(self.number, _OUT_OF_ORDER), 0, _NOTHING))
 
 
 class EventFeed:

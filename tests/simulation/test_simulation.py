@@ -40,6 +40,7 @@ REGRESSIONS = {
     10777: "a subscription that came twice numbered its batches anew, and a watcher passed over one",
     24318: "a host that had lost its power was told its networks once, and never again when it could not do it then",
     100213: "a server that was moved after its group had been deleted could not give back its next host",
+    162308: "a late frame that was to make a watcher ask again was taken for the batch of that number",
     12799: "the simulator emptied the cloud while a worker that had stood still was about to ask for a server",
 }
 

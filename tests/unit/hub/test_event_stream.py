@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from nova_fast.hub import wire
 from nova_fast.hub.contracts import ENCODER, encode_event
-from nova_fast.hub.events import EventReader, read_whole_generations
+from nova_fast.hub.events import EventFeed, EventReader, read_whole_generations
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.model.events import Event, HostRemoved
 from tests.unit.hub.rig import TRANSPORTS, MemoryEvents, Rig, run, until
@@ -286,3 +286,60 @@ def test_a_missing_batch_is_asked_for_again() -> None:
     parsed = wire.parse(sent[-1])
     assert parsed is not None and parsed[0] == wire.SUBSCRIBE
     assert wire.POSITION_DECODER.decode(parsed[3]).generation == 1
+
+
+class Wire:
+    """An outbox whose frames wait until somebody lets them through, in any order."""
+
+    def __init__(self) -> None:
+        self.frames: list[bytes] = []
+
+    def offer(self, frame: bytes) -> bool:
+        self.frames.append(frame)
+        return True
+
+
+def test_the_frame_that_makes_a_subscriber_ask_again_is_never_taken_for_a_batch_that_comes_later() -> None:
+    async def test() -> None:
+        source, log, way = MemoryEvents(), Log(), Wire()
+        feed = EventFeed(source, Limits(resend_after_s=0.0))
+        asked: list[bytes] = []
+        reader = EventReader(asked.append, Counters())
+        reader.subscribe(0, log.event, log.gap)
+        number, _ = wire.unpack_numbers(asked.pop()[2:18])
+        feed.subscribe("scheduler", number, 0, way)  # type: ignore[arg-type]
+
+        async def sent(generation: int) -> bytes:
+            source.add(generation, removed(generation))
+            feed.notify()
+            await asyncio.sleep(0.01)
+            return way.frames.pop()
+
+        def deliver(frame: bytes) -> None:
+            parsed = wire.parse(frame)
+            assert parsed is not None
+            reader.receive(parsed[0], parsed[1], parsed[3])
+
+        for generation in (1, 2):
+            deliver(await sent(generation))
+        third = await sent(3)
+        for _ in range(2):  # it says again that it has two: the third seems to be lost
+            feed.acknowledge("scheduler", number, 2)
+            await asyncio.sleep(0.01)
+        late = way.frames.pop()
+        for frame in (third, await sent(4), late, await sent(5), await sent(6)):
+            deliver(frame)
+        for frame in asked:  # whatever it asked for again it is given
+            parsed = wire.parse(frame)
+            assert parsed is not None
+            if parsed[0] == wire.SUBSCRIBE:
+                after = wire.POSITION_DECODER.decode(parsed[3]).generation
+                feed.subscribe("scheduler", wire.unpack_numbers(frame[2:18])[0], after, way)  # type: ignore[arg-type]
+        feed.notify()
+        await asyncio.sleep(0.01)
+        for frame in way.frames:
+            deliver(frame)
+        assert log.generations == [1, 2, 3, 4, 5, 6]
+        feed.close()
+
+    run(test)
