@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Coroutine
 from typing import Any, cast
@@ -126,6 +127,25 @@ def test_who_does_not_read_is_not_served_until_he_does() -> None:
         stuck.clear()
         await until(lambda: call.answers)
         assert len(call.answers[0].answers) == 3
+
+    run(test)
+
+
+def test_who_does_not_read_is_looked_at_soon_and_then_less_and_less_often() -> None:
+    async def test() -> None:
+        looks: list[float] = []
+
+        def is_stuck(_: str) -> bool:
+            looks.append(time.monotonic())
+            return time.monotonic() < begin_s + 0.5
+
+        shared, call = Turns(lambda _: Answer(status=413, body=b""), is_stuck), Call("client.a")
+        begin_s = time.monotonic()
+        shared.add(batch(call, 1, lambda _: OK))
+        await until(lambda: call.answers)
+        pauses = [after - before for before, after in itertools.pairwise(looks)]
+        assert turns.STUCK_LOOK_S_MIN / 2 < min(pauses[:4]) < turns.STUCK_LOOK_S_MAX / 2  # timers may be 1 ms early
+        assert len(looks) < 5 + 0.5 / turns.STUCK_LOOK_S_MAX + 5
 
     run(test)
 
