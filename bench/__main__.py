@@ -14,7 +14,7 @@ import sys
 import time
 import traceback
 
-from bench import history
+from bench import figures, history
 from bench.machine import this_machine
 from bench.results import Refused, not_measured
 from bench.targets import unmeasured
@@ -55,6 +55,7 @@ def main() -> int:
             not_measured(name, "make bench-large has it" if "1m" in name or "1000k" in name else "see above")
     if options.record:
         print(f"recorded: {history.record(options.record, machine)}")
+        figures.write()
     return 1 if failed else 0
 
 

@@ -23,25 +23,33 @@ OURS, OTHER = COLORS[0], "#b9b9b9"
 NOVA = {"boots": 2.3, "reads": 46.0, "accepted": 7.0}
 
 
+class Recorded(Measure, frozen=True):
+    """A measure, and when the run began that it is of: the ``at`` of a machine."""
+
+    at: str
+
+
 class Release(msgspec.Struct):
     """What was measured of one release, perhaps in several runs."""
 
     release: str
     runs: list[Machine]
-    measures: list[Measure]
+    measures: list[Recorded]
 
 
 def record(release: str, machine: Machine, folder: Path = FOLDER, plot: Path = PLOT) -> Path:
-    """Write down what this process has reported. A measure that is there already is replaced."""
+    """Write down what this process has reported. A measure that is there already is replaced, and a run forgotten of
+    which nothing is left."""
     assert re.fullmatch(r"[\w.+-]+", release), "a release is a short name"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{release}.json"
     found = Release(release, [], [])
     if path.exists():
         found = msgspec.json.decode(path.read_bytes(), type=Release)
-    new = {measure.name: measure for measure in MEASURES}
+    new = {measure.name: Recorded(**msgspec.structs.asdict(measure), at=machine.at) for measure in MEASURES}
     kept = [measure for measure in found.measures if measure.name not in new]
-    found = Release(release, [*found.runs, machine], [*kept, *new.values()])
+    used = {measure.at for measure in kept}
+    found = Release(release, [*(run for run in found.runs if run.at in used), machine], [*kept, *new.values()])
     path.write_bytes(msgspec.json.format(msgspec.json.encode(found)) + b"\n")
     draw(found, plot)
     return path

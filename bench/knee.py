@@ -15,7 +15,7 @@ from bench.open_loop import Run
 ACHIEVED_MIN = 0.97  # of what was offered
 STEP = 1.4
 HALVINGS = 2
-STEPS_MAX = 16
+STEPS_MAX = 20
 #: A single step may fall into a moment in which the machine was away: it is asked again before it counts.
 TRIES = 2
 

@@ -1,5 +1,6 @@
-"""Writes the documents that are made from the code: ``docs/api.md`` from the route declarations, and
-``docs/configuration.md`` from the options and the comments beside them.
+"""Writes the documents that are made from the code: ``docs/api.md`` from the route declarations,
+``docs/configuration.md`` from the options and the comments beside them, and the tables of figures in README.md and
+``docs/benchmarks.md`` from what was measured.
 
     python tools/documents.py --update
 """
@@ -8,11 +9,13 @@ from __future__ import annotations
 
 import re
 import sys
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from bench import figures  # noqa: E402
 from nova_fast import config  # noqa: E402
 from nova_fast.api.app import FACES, load_face, port_of  # noqa: E402
 from nova_fast.api.framework.route import FIRST_VERSION, LAST_VERSION, Face, Route  # noqa: E402
@@ -93,8 +96,18 @@ def _range(route: Route) -> str:
     return f"{since} to {until}".strip() if until else f"from {since}"
 
 
+def _with_figures(path: Path) -> str:
+    """A document with its tables of figures."""
+    return figures.filled(path.read_text(), figures.newest())
+
+
 #: file → what makes it.
-DOCUMENTS = {ROOT / "docs" / "api.md": api, ROOT / "docs" / "configuration.md": configuration}
+DOCUMENTS = {
+    ROOT / "docs" / "api.md": api,
+    ROOT / "docs" / "configuration.md": configuration,
+    figures.README: partial(_with_figures, figures.README),
+    figures.BENCHMARKS: partial(_with_figures, figures.BENCHMARKS),
+}
 
 
 def main() -> int:
