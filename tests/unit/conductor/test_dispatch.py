@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -266,6 +267,40 @@ def test_a_server_that_waits_for_its_network_is_not_kept_waiting_by_what_was_tol
                 await rig.state(await rig.create(), VmState.ACTIVE)  # not after that time
 
     asyncio.run(story())
+
+
+def test_making_the_states_of_hosts_leaves_most_of_the_loop_to_others(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network_sync, "UNHURRIED_S", 0.0)  # as if somebody waited on every host
+    real, made_s = network_sync.wanted_networks, 0.02
+    made: list[float] = []
+
+    def slow(*arguments: Any) -> ApplyNetworks:
+        time.sleep(made_s)
+        made.append(time.monotonic())
+        return real(*arguments)
+
+    monkeypatch.setattr(network_sync, "wanted_networks", slow)
+
+    async def story() -> float:
+        rig = Rig(cloud)
+        async with rig.running():
+            await rig.state(await rig.create(), VmState.ACTIVE)
+            subnet_id = cloud.store.read(lambda r: next(r.scan(tables.SUBNETS))).id
+            begin_s, number = time.monotonic(), 0
+            while time.monotonic() < begin_s + 3:
+                number += 1
+                changes = SubnetChanges(dns_nameservers=(f"9.9.{number // 250}.{number % 250}",))
+                await rig.do(UpdateSubnet(caller=ALICE, subnet_id=subnet_id, changes=changes))
+            await rig.until(lambda: not cloud.store.read(dirty_hosts))
+        return sum(at >= begin_s + 2 for at in made) * made_s
+
+    share = asyncio.run(story())
+    assert share < 0.5  # of the last second
+    monkeypatch.setattr(network_sync, "MAKING_SHARE", 1000.0)
+    made.clear()
+    assert asyncio.run(story()) > share, "there was nothing to leave"
 
 
 def test_an_answer_that_cannot_be_recorded_does_not_hold_up_those_that_came_with_it(
