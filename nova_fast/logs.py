@@ -14,8 +14,9 @@ import time
 
 #: What waits for the disk is at most so long; further lines are counted and told, not kept.
 WAITING_CHARS_MAX = 8 << 20
-#: Lines are written together, this long after the first of them. PERF: the thread would wake for each otherwise.
-GATHER_S = 0.05
+#: Lines are written together, this long after the first of them. PERF: the thread would wake for each otherwise. Who is
+#: killed loses those of so long.
+GATHER_S = 0.005
 CLOSE_S = 2.0
 
 

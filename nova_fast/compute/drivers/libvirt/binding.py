@@ -260,7 +260,9 @@ class Connection:
         connection = self._connection
         if code == library.VIR_ERR_RPC or connection is None or not connection.isAlive():
             return Unavailable(f"libvirt went away while it was to {doing}.", code=UNREACHABLE)
-        if code == library.VIR_ERR_SYSTEM_ERROR and message.startswith("Failed to connect socket to"):
+        if (
+            code == library.VIR_ERR_SYSTEM_ERROR and "Failed to connect socket to" in message
+        ):  # as such, or behind its name
             return Unavailable(
                 f"Cannot {doing}: libvirt does not reach a daemon that it needs: {message}",
                 code=HELPER_AWAY,
