@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import msgspec
@@ -124,8 +125,13 @@ class End(msgspec.Struct, frozen=True):
 
 
 def end_of(world: World) -> End:
-    """Let every host be back and be heard, then look."""
-    events = [_plain(event, frozenset()) for event in world.events if not _is_noise(event)]
+    """Let every host be back and be heard, then look.
+
+    What is told again at once is told once: a server has changed then in what events do not name (its power state), and
+    when a host sees that depends on who is late.
+    """
+    told = [_plain(event, frozenset()) for event in world.events if not _is_noise(event)]
+    events = [event for event, _ in itertools.groupby(told)]
     for host in HOSTS:
         world.host_returns(host)
     world.assert_world_agrees()
