@@ -8,6 +8,7 @@ anything else. ``python tools/documents.py --update`` and every ``--record`` wri
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import msgspec
 
@@ -19,8 +20,6 @@ README, BENCHMARKS = ROOT / "README.md", ROOT / "docs" / "benchmarks.md"
 _MEASURE = re.compile(r"\{([\w.-]+)\}")
 #: What a knee is called when the generator could do no more: the server's is above it.
 _OF_GENERATOR = "_of_generator"
-
-
 #: unit of a measure → what is written behind its number.
 _UNITS = {
     "1/s": "/s",
@@ -54,11 +53,15 @@ def filled(document: str, release: Release) -> str:
     )
 
 
+def made(path: Path) -> str:
+    """A document with its tables as the newest release's history has them."""
+    return filled(path.read_text(), newest())
+
+
 def write() -> None:
     """Bring both documents up to the newest release."""
-    release = newest()
     for path in (README, BENCHMARKS):
-        path.write_text(filled(path.read_text(), release))
+        path.write_text(made(path))
 
 
 def names_in(table: Table) -> set[str]:

@@ -96,17 +96,12 @@ def _range(route: Route) -> str:
     return f"{since} to {until}".strip() if until else f"from {since}"
 
 
-def _with_figures(path: Path) -> str:
-    """A document with its tables of figures."""
-    return figures.filled(path.read_text(), figures.newest())
-
-
 #: file → what makes it.
 DOCUMENTS = {
     ROOT / "docs" / "api.md": api,
     ROOT / "docs" / "configuration.md": configuration,
-    figures.README: partial(_with_figures, figures.README),
-    figures.BENCHMARKS: partial(_with_figures, figures.BENCHMARKS),
+    figures.README: partial(figures.made, figures.README),
+    figures.BENCHMARKS: partial(figures.made, figures.BENCHMARKS),
 }
 
 

@@ -4,8 +4,10 @@ Level-triggered: for each host there is the generation at which its wanted netwo
 applied. Whenever they differ the host is told its whole wanted state, one message at a time; whatever changed meanwhile
 goes into the next. A host on which nothing waits is told no more often than every so often: that others have ports in
 its groups is news with each server of a project. And when many hosts want to be told at once each has its turn a
-little later, with more in it. A task that waits for a host's network is answered when a generation
-not older than its own has been applied, and fails at its own deadline whether or not the host's daemon is there.
+little later, with more in it.
+
+A task that waits for a host's network is answered when a generation not older than its own has been applied, and fails
+at its own deadline whether or not the host's daemon is there.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The kinds of Struct everything else is made of.
 
 PERF: none of them is the collector's business (``gc=False``): each is made of data that was there before it and never
-changes, so none can be part of a cycle. A conductor under a crowd stood still for 30 to 50 ms while the collector
-looked at the records of its batches, every 10,000 servers or so.
+changes, so none can be part of a cycle. A conductor under a crowd stood still, every 10,000 servers or so, while the
+collector looked at the records of its batches.
 """
 
 import msgspec

@@ -260,9 +260,8 @@ class Connection:
         connection = self._connection
         if code == library.VIR_ERR_RPC or connection is None or not connection.isAlive():
             return Unavailable(f"libvirt went away while it was to {doing}.", code=UNREACHABLE)
-        if (
-            code == library.VIR_ERR_SYSTEM_ERROR and "Failed to connect socket to" in message
-        ):  # as such, or behind its name
+        # The helper's name stands before these words, or does not: that depends on where libvirt failed.
+        if code == library.VIR_ERR_SYSTEM_ERROR and "Failed to connect socket to" in message:
             return Unavailable(
                 f"Cannot {doing}: libvirt does not reach a daemon that it needs: {message}",
                 code=HELPER_AWAY,
