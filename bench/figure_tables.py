@@ -28,6 +28,11 @@ def _aims(name: str, sizes: str = "1k 10k 100k 1m") -> str:
     return " ".join(name.format(size) for size in sizes.split())
 
 
+def _one(says: str, name: str) -> tuple[str, ...]:
+    """One measure, with its own aim."""
+    return says, f"{{{name}}}", name
+
+
 _DECISION = (
     "one decision of the table, with 2.5 changes of hosts",
     *_by_size("scheduler_decision_{}"),
@@ -56,11 +61,7 @@ TABLES = {
                 "boots_to_active_100_computes control_plane_cpu_per_boot",
             ),
             ("— with a port each", "{boots_with_port_100_computes}", ""),
-            (
-                "10,000 servers in one call, accepted and durable",
-                "{bulk_create_accepted_10000}",
-                "bulk_create_accepted_10000",
-            ),
+            _one("10,000 servers in one call, accepted and durable", "bulk_create_accepted_10000"),
             (
                 "POST /servers, 64 clients for 2 s: accepted; ACTIVE, from the first request to the last boot",
                 "{post_servers_accepted_64_clients}; {post_servers_64_clients_all_active}",
@@ -73,8 +74,8 @@ TABLES = {
                 "{get_server_share_of_bare_falcon_on_uvicorn_wrk})",
                 "get_server_share_of_bare_falcon",
             ),
-            ("GET /servers/detail, 1,000 servers", "{get_servers_detail_1000}", "get_servers_detail_1000"),
-            ("reads by the ZeroMQ SDK", "{sdk_reads_pipelined}", "sdk_reads_pipelined"),
+            _one("GET /servers/detail, 1,000 servers", "get_servers_detail_1000"),
+            _one("reads by the ZeroMQ SDK", "sdk_reads_pipelined"),
             (
                 "hub calls, tcp with CURVE; p99 at half load",
                 "{hub_rpc_tcp_curve}; {hub_rpc_tcp_curve_half_load_p99}",
@@ -85,18 +86,14 @@ TABLES = {
                 "{heartbeats_10000_hub_cores}; {heartbeats_10000_hub_pss}",
                 "heartbeats_10000_hub_cores heartbeats_10000_hub_pss",
             ),
-            ("`nova-fast up` to the first answer", "{up_to_first_answer}", "up_to_first_answer"),
-            ("memory of the whole idle control plane (PSS)", "{idle_pss}", "idle_pss"),
+            _one("`nova-fast up` to the first answer", "up_to_first_answer"),
+            _one("memory of the whole idle control plane (PSS)", "idle_pss"),
             (
                 "1,000,000 servers placed on 100,000 hosts and recorded, each commit synced",
                 "{large_1000000_placed_on_100000_hosts}",
                 "",
             ),
-            (
-                "a cloud with 1,000,000 servers, `nova-fast up` to the first page",
-                "{start_to_first_answer_1000k}",
-                "start_to_first_answer_1000k",
-            ),
+            _one("a cloud with 1,000,000 servers, `nova-fast up` to the first page", "start_to_first_answer_1000k"),
         ),
     ),
     "scheduler_overview": Table(
@@ -142,21 +139,13 @@ TABLES = {
                 "{get_servers_detail_1000}; {get_servers_detail_1000_p99}",
                 "get_servers_detail_1000",
             ),
-            (
-                "— p99 against the bare send of the same bytes",
-                "{get_servers_detail_1000_p99_to_bare_send}",
-                "get_servers_detail_1000_p99_to_bare_send",
-            ),
+            _one("— p99 against the bare send of the same bytes", "get_servers_detail_1000_p99_to_bare_send"),
             (
                 "— while the cloud boots and deletes, of the rate at rest; right after all 1,000 have changed, once",
                 "{get_servers_detail_1000_while_changing}; {get_servers_detail_1000_all_changed}",
                 "",
             ),
-            (
-                "POST /servers, durable, 64 clients, rounds of 2 s: rate",
-                "{post_servers_accepted_64_clients}",
-                "post_servers_accepted_64_clients",
-            ),
+            _one("POST /servers, durable, 64 clients, rounds of 2 s: rate", "post_servers_accepted_64_clients"),
             (
                 "— came to ACTIVE meanwhile; from the first request to the last boot",
                 "{post_servers_64_clients_boots_meanwhile}; {post_servers_64_clients_all_active}",
@@ -169,11 +158,7 @@ TABLES = {
                 "post_servers_64_clients_p50_in_syncs",
             ),
             ("— one sync of a page on this disk", "{disk_sync_p50}", ""),
-            (
-                "— p99 against p50",
-                "{post_servers_64_clients_p99_to_p50}",
-                "post_servers_64_clients_p99_to_p50",
-            ),
+            _one("— p99 against p50", "post_servers_64_clients_p99_to_p50"),
             (
                 "10,000 servers in one call, accepted and durable; until all of them run",
                 "{bulk_create_accepted_10000}; {bulk_boots_10000}",
@@ -238,8 +223,8 @@ TABLES = {
                 "",
             ),
             ("the store, a server with port, action and event, at 100,000", "{store_bytes_a_server_100k}", ""),
-            ("`nova-fast up` to the first answer of the API", "{up_to_first_answer}", "up_to_first_answer"),
-            ("idle memory of the control plane (PSS; fake drivers)", "{idle_pss}", "idle_pss"),
+            _one("`nova-fast up` to the first answer of the API", "up_to_first_answer"),
+            _one("idle memory of the control plane (PSS; fake drivers)", "idle_pss"),
             (
                 "boots to ACTIVE, 100 fake computes, sustained for 60 s; in the worst 10 s",
                 "{boots_to_active_100_computes}; {boots_to_active_worst_10_s}",
@@ -306,28 +291,19 @@ TABLES = {
     "scheduler_kinds": Table(
         _PLAIN,
         (
-            (
+            _one(
                 "through the hub at 10,000 hosts, servers of twenty flavors as the dispatcher asks for them, each with "
                 "its best ten",
-                "{scheduler_through_hub_10k}",
                 "scheduler_through_hub_10k",
             ),
             ("— each server asked for alone", "{scheduler_through_hub_10k_each_alone}", ""),
-            (
-                "10,000 equal servers at 100,000 hosts",
-                "{scheduler_batch_10k_at_100k}",
-                "scheduler_batch_10k_at_100k",
-            ),
+            _one("10,000 equal servers at 100,000 hosts", "scheduler_batch_10k_at_100k"),
             (
                 "anti-affinity; affinity; soft affinity at 100,000 hosts",
                 "{scheduler_anti_affinity_100k}; {scheduler_affinity_100k}; {scheduler_soft_affinity_100k}",
                 "scheduler_anti_affinity_100k scheduler_affinity_100k scheduler_soft_affinity_100k",
             ),
-            (
-                "a further term on every host, at 100,000 hosts (our own aim)",
-                "{scheduler_dense_term_100k}",
-                "scheduler_dense_term_100k",
-            ),
+            _one("a further term on every host, at 100,000 hosts (our own aim)", "scheduler_dense_term_100k"),
             (
                 "what-if at 100,000 hosts: few fit and the last one's host is found; millions fit; the slowest kind",
                 "{scheduler_capacity_100k_few_fit}; {scheduler_capacity_100k_many_fit}; "
@@ -335,23 +311,15 @@ TABLES = {
                 "scheduler_capacity_100k_slowest",
             ),
             ("a pass over 1,000,000 hosts", "{scheduler_scan_1m}", ""),
-            ("memory a host at 1,000,000", "{scheduler_bytes_a_host_1m}", "scheduler_bytes_a_host_1m"),
+            _one("memory a host at 1,000,000", "scheduler_bytes_a_host_1m"),
         ),
     ),
     "start": Table(
         ("measure, 100,000 servers and 10,000 hosts", "value", "aim"),
         (
             ("what the store takes of the disk", "{store_100k}", ""),
-            (
-                "`nova-fast up` to the first page of servers",
-                "{start_to_first_answer_100k}",
-                "start_to_first_answer_100k",
-            ),
-            (
-                "`nova-fast up` to the first new server with a host",
-                "{start_to_first_placement_100k}",
-                "start_to_first_placement_100k",
-            ),
+            _one("`nova-fast up` to the first page of servers", "start_to_first_answer_100k"),
+            _one("`nova-fast up` to the first new server with a host", "start_to_first_placement_100k"),
             ("`nova-fast check`, 430,000 records in one snapshot", "{check_100k}", ""),
             ("`nova-fast backup`", "{backup_100k}", ""),
         ),
@@ -365,11 +333,7 @@ TABLES = {
                 "{large_1000000_placed_on_100000_hosts}, {large_placed}; {large_cpu_a_server}",
                 "",
             ),
-            (
-                "1,000,000 servers that run on 10,000 hosts: the store, a server",
-                "{bytes_a_server_on_disk_1000k}",
-                "bytes_a_server_on_disk_1000k",
-            ),
+            _one("1,000,000 servers that run on 10,000 hosts: the store, a server", "bytes_a_server_on_disk_1000k"),
             (
                 "— `nova-fast up` to the first page of servers; to the first new server with a host",
                 "{start_to_first_answer_1000k}; {start_to_first_placement_1000k}",
