@@ -141,7 +141,7 @@ def test_a_generator_that_could_not_keep_its_schedule_refuses_to_report() -> Non
 
 def test_a_real_generator_that_is_asked_for_too_much_says_so() -> None:
     with serving() as server:
-        found = load(server, rate=1_000_000, seconds=0.02, warm_up_s=0)
+        found = load(server, rate=5_000_000, seconds=0.01, warm_up_s=0)
     assert found.saturated
 
 
