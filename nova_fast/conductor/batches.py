@@ -10,18 +10,20 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-#: PERF: behind a crowd the next batch may gather for so long: a tenth less work a request at 64 clients, because a
-#: commit costs the same for few and for many, and the loop takes in meanwhile what has arrived. Nobody waits when idle.
-GATHER_S = 0.003
-_LOOK_S = GATHER_S / 6
-#: PERF: and no longer than until so many are there. 64 clients are in two halves then, one of which the API works off
-#: while the other is committed: a fifth more requests a second.
-ENOUGH = 24
+LOOK_S = 0.0005  # between two looks at how many are there
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
+
+
+class Pause(NamedTuple):
+    """How a batch gathers: until enough are there, and not longer than this."""
+
+    seconds: float
+    enough: int
+    there: Callable[[], int]
 
 
 class Batches(Protocol[T_contra]):
@@ -43,15 +45,15 @@ class Batches(Protocol[T_contra]):
 class MakeBatches(Protocol):
     """How the writer is given its batches."""
 
-    def __call__(self, serve: Callable[[list[Any]], bool], batch_max: int) -> Batches[Any]:
-        """``serve`` says whether it was a crowd, so that more is about to come."""
+    def __call__(self, serve: Callable[[list[Any]], Pause | None], batch_max: int) -> Batches[Any]:
+        """``serve`` says how the next batch gathers, if more is about to come."""
         ...
 
 
 class ThreadedBatches(Generic[T]):
     """Batches served by a thread."""
 
-    def __init__(self, serve: Callable[[list[T]], bool], batch_max: int) -> None:
+    def __init__(self, serve: Callable[[list[T]], Pause | None], batch_max: int) -> None:
         self._serve_batch = serve
         self._batch_max = batch_max
         self._queue: queue.SimpleQueue[T | None] = queue.SimpleQueue()
@@ -85,12 +87,14 @@ class ThreadedBatches(Generic[T]):
                     break
                 item = self._queue.get()
             stopping = item is None
-            if batch and self._serve_batch(batch) and not stopping:
-                self._gather()
+            pause = self._serve_batch(batch) if batch else None
+            if pause is not None and not stopping:
+                _gather(pause)
 
-    def _gather(self) -> None:
-        """Wait for more, but not for long."""
-        waited_s = 0.0
-        while waited_s < GATHER_S and self._queue.qsize() < ENOUGH:
-            time.sleep(_LOOK_S)
-            waited_s += _LOOK_S
+
+def _gather(pause: Pause) -> None:
+    """Wait for more, but not for long."""
+    waited_s = 0.0
+    while waited_s < pause.seconds and pause.there() < pause.enough:
+        time.sleep(LOOK_S)
+        waited_s += LOOK_S

@@ -18,8 +18,9 @@ from typing import Any
 import msgspec
 
 from nova_fast.commands import registry
-from nova_fast.conductor.batches import Batches, MakeBatches, ThreadedBatches
+from nova_fast.conductor.batches import Batches, MakeBatches, Pause, ThreadedBatches
 from nova_fast.conductor.clock import Clock
+from nova_fast.conductor.commit_delay import CommitDelay
 from nova_fast.conductor.engine import Engine
 from nova_fast.edges import REAL, Edges
 from nova_fast.model.base import Message
@@ -84,6 +85,7 @@ class Writer:
         self.clock = Clock(store, edges)
         self._entropy = edges.entropy
         self._batches: Batches[Job] = make_batches(self._serve, BATCH_MAX)
+        self._delay = CommitDelay(self._batches.waiting)
         self._heavy: deque[Job] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._happened = 0  # events of the last batch
@@ -109,8 +111,10 @@ class Writer:
         many = self._batches.waiting() >= QUEUE_MAX or (job.heavy and len(self._heavy) >= HEAVY_MAX)
         if many and not job.must:
             job.done(Unavailable("Too many requests are waiting.", code="busy", hint="try again"))
-        else:
-            self._batches.put(job)
+            return
+        if job.call_id:
+            self._delay.came()
+        self._batches.put(job)
 
     async def run(self, work: Work, call_id: str = "") -> Message:
         """Do one thing and wait for its commit. Raises NovaFastError."""
@@ -127,10 +131,11 @@ class Writer:
         return outcome
 
     # ------------------------------------------------------------------ beside the loop
-    def _serve(self, batch: list[Job]) -> bool:
+    def _serve(self, batch: list[Job]) -> Pause | None:
         """Commit what has arrived, then one piece of heavy work; and go on as long as there is something to do.
 
-        Whether it was a crowd: much has happened, and answers to that are about to come, or the next of the crowd.
+        How the next batch gathers. It was a crowd when much has happened, as answers to that are about to come, or when
+        the engine is behind because of one.
         """
         self._happened = 0
         light = [job for job in batch if not job.heavy]
@@ -141,7 +146,8 @@ class Writer:
             self._commit([self._heavy.popleft()])
         if self._heavy or self._engine_behind:
             self._batches.put(_GO_ON)
-        return self._happened >= EVENTFUL or self._engine.crowded
+        commands = sum([job.call_id != "" for job in batch])
+        return self._delay.behind(commands, crowd=self._happened >= EVENTFUL or self._engine.crowded)
 
     def _commit(self, batch: list[Job]) -> None:
         self._engine_behind = False
@@ -154,6 +160,7 @@ class Writer:
                 commands = sum([job.request is not None for job in batch])
                 tasks = self._engine.advance_ready(tx, commands)
                 committed = Committed(tx.commit(), tx.generation(), tasks, tx.event_rows)
+            self._delay.committed(tx.commit_s)
             self._engine_behind = self._engine.behind
             self._happened += len(tx.events)
         except Unavailable as error:

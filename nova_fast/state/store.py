@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self, TypeVar, cast
@@ -174,12 +175,13 @@ class Store:
             except BaseException:
                 txn.abort()
                 raise
+            begin = time.perf_counter()
             try:
                 txn.commit()
             except lmdb.Error:
                 self._begin().abort()  # raises StoreError when LMDB itself does not know what is on the disk
                 raise
-            tx.committed()
+            tx.committed(time.perf_counter() - begin)
         except lmdb.Error as e:
             raise unavailable(getattr(e, "code", 0), self.path) from e
         except WriteFailed as e:

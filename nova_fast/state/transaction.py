@@ -57,6 +57,7 @@ class Transaction(EventTail):
         self._memory = Memory()
         self._rows = RowsByTable(self._memory)
         self._changes = shown.Changes()
+        self.commit_s = 0.0  # how long the disk took for it, when it is durable
         self.notes: dict[str, Any] = {}  # what commands have found out so far; gone when anything is taken back
 
     # ------------------------------------------------------------------ ids and numbers
@@ -215,8 +216,9 @@ class Transaction(EventTail):
         self._memory = memory
         self._rows = RowsByTable(memory)
 
-    def committed(self) -> None:
-        """Let the next transactions know what this one knows."""
+    def committed(self, commit_s: float) -> None:
+        """It is durable, after so long: let the next transactions know what this one knows."""
+        self.commit_s = commit_s
         self._memory.keep(self._rows.values())
 
     def finish(self) -> None:

@@ -126,7 +126,7 @@ class SimStore:
 class SimBatches:
     """The writer's thread: it takes what has arrived, and the disk takes its time."""
 
-    def __init__(self, disk: Disk, serve: Callable[[list[Any]], bool], batch_max: int) -> None:
+    def __init__(self, disk: Disk, serve: Callable[[list[Any]], object], batch_max: int) -> None:
         self._disk = disk
         self._serve_batch = serve
         self._batch_max = batch_max
