@@ -5,7 +5,7 @@
   median of the ratios counts; with ``wrk`` too, where it is installed.
 * Reads while servers are created and deleted 50 times a second: kept answers cannot hide there.
 * Changes against the disk (``bench/api_changes.py``): how long the same disk takes to sync one page, measured between
-  the rounds.
+  the rounds. And on disks that take milliseconds for it (``bench/api_slow_disk.py``).
 * An open loop for each mix of requests (``bench/mixes.py``): the knee, where p99 leaves its bound or less is answered
   than was asked, and latency from the intended time of sending at half of it.
 * A real Nova, where one is named (``bench/nova_cloud.py``).
@@ -18,6 +18,7 @@ from __future__ import annotations
 from bench import nova_cloud, open_loop
 from bench.api_changes import measure_bulk, measure_one_writer, measure_writers
 from bench.api_reads import ROWS, Length, measure_all_changed, measure_changing, measure_lists, measure_reads
+from bench.api_slow_disk import measure_slow_disks
 from bench.cloud import running_cloud
 from bench.mixes import MIXES, job, measure_mix, report_run
 
@@ -48,6 +49,7 @@ def main(*, quick: bool = False) -> None:
         measure_writers(cloud, create, length)
         measure_bulk(cloud, create, BULK_QUICK if quick else BULK)
         nova_cloud.measure(cloud, create, length)
+    measure_slow_disks(length, quick=quick)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from bench import machine
+from bench import machine, slow_disk
 from bench.machine import ROOT
 from bench.ports import free_ports
 from nova_fast.model.states import VmState
@@ -50,6 +50,7 @@ class Options(msgspec.Struct, frozen=True):
     hub: str = ""  # "" = a Unix socket
     heartbeat_s: float = 5.0
     extra: tuple[str, ...] = ()  # further sections of the configuration
+    slow_disk_ms: float = 0.0  # that each sync takes longer
 
 
 class Cloud:
@@ -64,6 +65,8 @@ class Cloud:
         lines += ["[compute]", *ROOMY, f"fake_hosts = {options.hosts}", "[network]", 'driver = "fake"']
         lines += ["[hub]", f'address = "{options.hub}"', f"heartbeat_s = {options.heartbeat_s}", *options.extra]
         self.config.write_text("\n".join(lines) + "\n")
+        #: What its daemons are started with; None = what this process has.
+        self.environment = slow_disk.environment(folder, options.slow_disk_ms) if options.slow_disk_ms else None
         self.token = ""
         self.project = ""
         self._books: Books | None = None
@@ -80,7 +83,7 @@ class Cloud:
     def nova_fast(self, *arguments: str) -> None:
         subprocess.run(
             [sys.executable, "-m", "nova_fast.cli.main", *arguments, "--config", str(self.config)],
-            check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=900,
+            check=True, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=900, env=self.environment,
         )  # fmt: skip
 
     def ask(self, face: str, method: str, path: str, body: Any = None) -> tuple[int, Any, dict[str, str]]:

@@ -33,6 +33,16 @@ def _one(says: str, name: str) -> tuple[str, ...]:
     return says, f"{{{name}}}", name
 
 
+def _on_slow_disk(sync_ms: int) -> tuple[str, str, str]:
+    name = f"post_servers_disk_{sync_ms}ms"
+    one, many = f"{name}_1_client", f"{name}_64_clients"
+    return (
+        f"— where each sync takes {sync_ms} ms longer: 64 clients, p50 in syncs; one client, p50 in syncs",
+        f"{{{many}_accepted}}, {{{many}_p50_in_syncs}}; {{{one}_p50}}, {{{one}_p50_in_syncs}}",
+        "",
+    )
+
+
 _DECISION = (
     "one decision of the table, with 2.5 changes of hosts",
     *_by_size("scheduler_decision_{}"),
@@ -66,6 +76,11 @@ TABLES = {
                 "POST /servers, 64 clients for 2 s: accepted; ACTIVE, from the first request to the last boot",
                 "{post_servers_accepted_64_clients}; {post_servers_64_clients_all_active}",
                 "post_servers_accepted_64_clients",
+            ),
+            (
+                "— on a disk whose sync takes 4 ms longer: accepted; one client alone, p50",
+                "{post_servers_disk_4ms_64_clients_accepted}; {post_servers_disk_4ms_1_client_p50}",
+                "",
             ),
             (
                 "GET /servers/{id}, one worker; share of bare Falcon with the same JSON on our protocol / on uvicorn",
@@ -158,6 +173,7 @@ TABLES = {
                 "post_servers_64_clients_p50_in_syncs",
             ),
             ("— one sync of a page on this disk", "{disk_sync_p50}", ""),
+            *[_on_slow_disk(sync_ms) for sync_ms in (1, 4, 10)],
             _one("— p99 against p50", "post_servers_64_clients_p99_to_p50"),
             (
                 "10,000 servers in one call, accepted and durable; until all of them run",
