@@ -6,17 +6,19 @@ by :func:`nova_fast.queries.host_networks.wanted_networks` and sent.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
 from nova_fast.model.hosts import HostNetwork
-from nova_fast.model.networks import Port
-from nova_fast.queries.host_networks import MEMBERSHIPS, hosts_admitting, hosts_of_group, hosts_of_network
+from nova_fast.model.networks import MembersChange, MembershipChange, Port
+from nova_fast.queries.group_members import CHANGES_MAX, MEMBERSHIPS, change_row
+from nova_fast.queries.host_networks import hosts_admitting, hosts_of_group, hosts_of_network
 from nova_fast.state import schema as tables
 from nova_fast.state.transaction import Transaction
 
 _MARKED = "hosts whose networks have changed"
+_NO_CHANGE = MembersChange()
 
 
 def mark_host_dirty(tx: Transaction, host: str) -> None:
@@ -65,17 +67,55 @@ def mark_group_dirty(tx: Transaction, group_id: str) -> None:
     mark_hosts_dirty(tx, hosts_of_group(tx, group_id))
 
 
-def mark_port_dirty(tx: Transaction, *ports: Port) -> None:
-    """A port has appeared, changed or gone: give it as it was and as it is.
+def mark_ports_dirty(tx: Transaction, *, gone: Sequence[Port] = (), come: Sequence[Port] = ()) -> None:
+    """Ports have gone, come, or changed: then as they were and as they are.
 
-    Its own host must know, and so must every host with a port that admits one of its groups.
+    Their own hosts must know, and so must every host with a port that admits one of their groups.
     """
+    ports = (*gone, *come)
     mark_hosts_dirty(tx, {port.host for port in ports})
     groups = sorted({group for port in ports for group in port.security_groups})
-    if groups and MEMBERSHIPS not in tx.notes:
-        tx.notes[MEMBERSHIPS] = tx.next_number(MEMBERSHIPS)
+    if groups:
+        _note_members(tx, gone, come)
     for group in groups:
         _mark_admitting(tx, group)
+
+
+def _note_members(tx: Transaction, gone: Sequence[Port], come: Sequence[Port]) -> None:
+    """Write down what comes into groups and leaves them in this transaction, one row for all of it."""
+    noted: MembershipChange | None = tx.notes.get(MEMBERSHIPS)
+    if noted is None:
+        number = tx.next_number(MEMBERSHIPS)
+        noted = MembershipChange(row=change_row(number), number=number, groups={})
+    elif not noted.groups:
+        return  # it is too much already
+    noted = msgspec.structs.replace(noted, groups=_with(noted.groups, gone, come))
+    tx.notes[MEMBERSHIPS] = noted
+    tx.put(tables.MEMBERSHIP_CHANGES, noted)
+
+
+def _with(groups: dict[str, MembersChange], gone: Sequence[Port], come: Sequence[Port]) -> dict[str, MembersChange]:
+    """Changes with further ones; none when it is too much."""
+    if len(gone) + len(come) > CHANGES_MAX:
+        return {}
+    came, went = _addresses_by_group(come), _addresses_by_group(gone)
+    found = dict(groups)
+    for group in sorted(came.keys() | went.keys()):
+        before = found.get(group, _NO_CHANGE)
+        found[group] = MembersChange(
+            come=(*before.come, *came.get(group, ())), gone=(*before.gone, *went.get(group, ()))
+        )
+    many = sum([len(change.come) + len(change.gone) for change in found.values()]) > CHANGES_MAX
+    return {} if many else found
+
+
+def _addresses_by_group(ports: Sequence[Port]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for port in ports:
+        addresses = [ip.ip_address for ip in port.fixed_ips]
+        for group in dict.fromkeys(port.security_groups):
+            found.setdefault(group, []).extend(addresses)
+    return found
 
 
 def _mark_admitting(tx: Transaction, group_id: str) -> None:

@@ -12,7 +12,7 @@ import msgspec
 
 from nova_fast.commands import usage
 from nova_fast.commands.addresses import any_addresses, new_macs, released, wished_addresses
-from nova_fast.commands.host_networks import mark_hosts_dirty, mark_port_dirty
+from nova_fast.commands.host_networks import mark_hosts_dirty, mark_ports_dirty
 from nova_fast.commands.network_limits import take
 from nova_fast.commands.security_groups import groups_by_name
 from nova_fast.model.commands.ports import AddressRequest
@@ -71,7 +71,7 @@ def create_server_ports(
         for server, port_id, mac, ips in zip(servers, tx.new_uuids(count), macs, addresses, strict=True)
     ]
     tx.insert_all(tables.PORTS, ports)
-    mark_port_dirty(tx, ports[0])  # they are in the same groups, and none has a host yet
+    mark_ports_dirty(tx, come=ports)
     return ports
 
 
@@ -138,7 +138,7 @@ def release_ports(tx: Transaction, server_id: str) -> None:
 def insert_port(tx: Transaction, port: Port) -> None:
     """Store a new port, whose quota and addresses have been taken, and tell the hosts it concerns."""
     tx.insert(tables.PORTS, port)
-    mark_port_dirty(tx, port)
+    mark_ports_dirty(tx, come=(port,))
 
 
 def save_port(tx: Transaction, port: Port, **changes: object) -> Port:
@@ -151,7 +151,7 @@ def save_port(tx: Transaction, port: Port, **changes: object) -> Port:
         # Who is in which group has not changed, so only the hosts that carry the port care.
         mark_hosts_dirty(tx, (port.host, changed.host))
     else:
-        mark_port_dirty(tx, port, changed)
+        mark_ports_dirty(tx, gone=(port,), come=(changed,))
     return changed
 
 
@@ -160,7 +160,7 @@ def remove_port(tx: Transaction, port: Port) -> None:
     tx.delete(tables.PORTS, port.id)
     released(tx, port.fixed_ips)
     usage.give_back(tx, port.project_id, ports=1)
-    mark_port_dirty(tx, port)
+    mark_ports_dirty(tx, gone=(port,))
 
 
 def _bootable_network(tx: Transaction, network_id: str) -> tuple[Network, list[Subnet]]:

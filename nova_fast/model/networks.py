@@ -166,6 +166,21 @@ class FloatingIp(Record, frozen=True):
     revision: int = 0
 
 
+class MembersChange(Value, frozen=True):
+    """The addresses that have come into a security group, and those that have gone."""
+
+    come: tuple[str, ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+class MembershipChange(Record, frozen=True):
+    """What one transaction has changed of who is in which security group."""
+
+    row: str  # of the ring
+    number: int  # of the change
+    groups: dict[str, MembersChange]  # by id; empty = anything may have changed
+
+
 def bridge_name(network_id: str) -> str:
     """The bridge of a network on every host: at most 15 characters."""
     return "nfb" + network_id.replace("-", "")[:12]

@@ -24,7 +24,16 @@ from nova_fast.model.identity import (
 )
 from nova_fast.model.images import Image
 from nova_fast.model.keyed import KeyedAnswer, KeyedUsage
-from nova_fast.model.networks import FloatingIp, Network, Port, Router, SecurityGroup, SecurityGroupRule, Subnet
+from nova_fast.model.networks import (
+    FloatingIp,
+    MembershipChange,
+    Network,
+    Port,
+    Router,
+    SecurityGroup,
+    SecurityGroupRule,
+    Subnet,
+)
 from nova_fast.model.placement import Consumer, ResourceClass, ResourceProvider, Trait
 from nova_fast.model.quotas import Quota, Usage
 from nova_fast.model.server_groups import ServerGroup
@@ -171,6 +180,7 @@ RULES_BY_GROUP = Index(SECURITY_GROUP_RULES, "rules_by_group", lambda r: [(r.sec
 RULES_BY_REMOTE_GROUP = Index(
     SECURITY_GROUP_RULES, "rules_by_remote_group", lambda r: [(r.remote_group_id,)] if r.remote_group_id else []
 )
+MEMBERSHIP_CHANGES = Table("membership_changes", MembershipChange, lambda r: (r.row,))
 HOST_NETWORKS = Table("host_networks", HostNetwork, lambda r: (r.host,))
 HOST_NETWORKS_DIRTY = Index(
     HOST_NETWORKS, "host_networks_dirty", lambda r: [(r.host,)] if r.applied_generation < r.wanted_generation else []
