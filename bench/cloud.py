@@ -31,12 +31,12 @@ from nova_fast.state.store import Store
 FACES = ("identity", "compute", "image", "network", "placement")
 VERSION = "2.96"
 WAIT_S = 180
-#: Fake hosts that nothing fills: one takes what a minute brings.
+#: Fake hosts that nothing fills: one takes a million servers.
 ROOMY = (
     'driver = "fake"',
     "fake_vcpus = 100",
-    "cpu_allocation_ratio = 1000.0",
-    "fake_ram_mib = 40_000_000",
+    "cpu_allocation_ratio = 10_000.0",
+    "fake_ram_mib = 400_000_000",
     "fake_disk_gib = 1_000_000",
 )
 #: Whose processor time counts as the control plane's; the others play hypervisors and networks.
