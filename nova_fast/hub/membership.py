@@ -25,7 +25,7 @@ from nova_fast.hub.conduct import STRANGER_FRAMES_MAX, Strangers
 from nova_fast.hub.contracts import ENCODER, Contracts
 from nova_fast.hub.events import EventFeed
 from nova_fast.hub.incoming import Handlers, Settings
-from nova_fast.hub.keys import Authenticator, ServerKeys, public_of
+from nova_fast.hub.keys import ALLOWED_FILE, Authenticator, ServerKeys, public_of
 from nova_fast.hub.limits import Counters, Limits
 from nova_fast.hub.link import Link
 from nova_fast.hub.sockets import FdSocket, Sent, part_sender, send_routed
@@ -154,7 +154,7 @@ class Membership:
                 return Forbidden(
                     f"the key {public.decode()} may not use the name {hello.name!r}",
                     code="name_not_allowed",
-                    hint="join this node with a token made for it",
+                    hint=f"{ALLOWED_FILE} beside the hub's key says which names a key may use",
                 )
         known = self._links.get(hello.name)
         if known is not None and known.conduct.is_barred(self._loop.time()):
