@@ -1,52 +1,68 @@
-"""REST changes where a sync takes milliseconds, as on most disks: the one this runs on may hardly take any."""
+"""REST changes where a sync takes milliseconds, as on most disks: the one this runs on may hardly take any.
+
+Each POST is accepted when its commit is on the disk, and a commit is two syncs, one after the other.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from statistics import median
+from typing import Any
 
-from bench import closed_loop
+import msgspec
+
+from bench import closed_loop, open_loop
 from bench.api_changes import WRITERS
 from bench.api_reads import Length
+from bench.arrivals import POISSON
 from bench.cloud import Cloud, Options, running_cloud
 from bench.histogram import Latencies
 from bench.journeys import request_bytes
+from bench.mixes import job, report_run
 from bench.results import report
 from bench.slow_disk import suffered_ms
 
 #: Of a sync: a network disk or a good SSD, an SSD that keeps its promise, a disk that turns.
 SYNCS_MS = (1, 4, 10)
+STREAM = 400.0  # requests a second, that wait for nobody
 
 
 def measure_slow_disks(length: Length, *, quick: bool = False) -> None:
-    """One client that waits for each answer, and 64 of them, on disks of several speeds."""
+    """One client that waits for each answer, 64 of them, and a stream that waits for none, on several disks."""
     for sync_ms in SYNCS_MS[:1] if quick else SYNCS_MS:
+        name = f"post_servers_disk_{sync_ms}ms"
         with running_cloud(Options(slow_disk_ms=sync_ms)) as (cloud, _):
-            _measure(cloud, f"post_servers_disk_{sync_ms}ms", length)
+            cloud.log_in()
+            create = cloud.prepare()
+            assert cloud.environment is not None
+            suffered = suffered_ms(cloud.folder, cloud.environment)
+            report(f"{name}_sync_p50", suffered, "ms", None)
+            for clients in (1, WRITERS):
+                in_name = f"{name}_{clients}_client{'s' if clients > 1 else ''}"
+                p50_ms = _measure_clients(cloud, create, in_name, clients, length)
+                report(f"{in_name}_p50_in_syncs", p50_ms / suffered, "syncs", None)
+            stream = job(cloud, create, "create", STREAM, length.seconds)
+            report_run(f"{name}_stream", open_loop.run(msgspec.structs.replace(stream, arrivals=POISSON)))
+            cloud.wait_idle()
 
 
-def _measure(cloud: Cloud, name: str, length: Length) -> None:
-    cloud.log_in()
-    post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(cloud.prepare()).encode())
-    assert cloud.environment is not None
-    sync_ms = suffered_ms(cloud.folder, cloud.environment)
-    report(f"{name}_sync_p50", sync_ms, "ms", None)
-    for clients in (1, WRITERS):
-        latencies = Latencies()
-        rates, finished = [], []
-        closed_loop.run(cloud.ports["compute"], clients, 0.5, [post])
-        for _ in range(length.rounds):
-            cloud.wait_idle()
-            found = closed_loop.run(cloud.ports["compute"], clients, length.round_s, [post])
-            ended = time.perf_counter()
-            cloud.wait_idle()
-            finished.append(found.count / (found.seconds + time.perf_counter() - ended))
-            rates.append(found.rate)
-            latencies.merge(found.percentiles())
-        measured = f"{name}_{clients}_client{'s' if clients > 1 else ''}"
-        report(f"{measured}_accepted", median(rates), "1/s", None)
-        report(f"{measured}_all_active", median(finished), "1/s", None)
-        for percent in (50, 99):
-            report(f"{measured}_p{percent}", latencies.ms(percent), "ms", None)
-        report(f"{measured}_p50_in_syncs", latencies.ms(50) / sync_ms, "syncs", None)
+def _measure_clients(cloud: Cloud, create: dict[str, Any], name: str, clients: int, length: Length) -> float:
+    """So many clients that wait for their answers; p50 in ms."""
+    post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
+    latencies = Latencies()
+    rates, finished = [], []
+    closed_loop.run(cloud.ports["compute"], clients, 0.5, [post])
+    for _ in range(length.rounds):
+        cloud.wait_idle()
+        found = closed_loop.run(cloud.ports["compute"], clients, length.round_s, [post])
+        ended = time.perf_counter()
+        cloud.wait_idle()
+        finished.append(found.count / (found.seconds + time.perf_counter() - ended))
+        rates.append(found.rate)
+        latencies.merge(found.percentiles())
+    report(f"{name}_accepted", median(rates), "1/s", None)
+    report(f"{name}_all_active", median(finished), "1/s", None)
+    for percent in (50, 99):
+        report(f"{name}_p{percent}", latencies.ms(percent), "ms", None)
+    return latencies.ms(50)

@@ -15,8 +15,9 @@ from collections.abc import Callable
 
 from nova_fast.conductor.batches import LOOK_S, Pause
 
-#: PERF: of what the disk takes for a commit. One client that waits for its answers, on a disk that syncs in 10 ms, is
-#: answered in half the time; of a stream that waits for nobody, at most a tenth more.
+#: PERF: of what the disk takes for a commit. On a disk that syncs in 10 ms one client that waits for its answers has
+#: them in half the time; the median of a stream that waits for nobody is a tenth longer at most
+#: (``bench/api_slow_disk.py``).
 SHARE = 0.75
 MOST_S = 0.025  # whatever the disk takes
 _COMMITS = 8  # the fastest of the last so many is what the disk takes: the others had to wait for a processor
