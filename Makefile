@@ -55,7 +55,7 @@ format: setup ## put the code into shape
 	$(VENV)/bin/ruff format .
 	$(VENV)/bin/ruff check --fix .
 
-bench: setup ## run all benchmarks (35 minutes), print RESULT lines; RECORD=0.1.0 writes them to docs/benchmarks/history
+bench: setup ## run all benchmarks (40 minutes), print RESULT lines; RECORD=0.1.0 writes them to docs/benchmarks/history
 	@$(AS_ROOT) $(VENV_PYTHON) -m bench $(if $(RECORD),--record $(RECORD))
 
 bench-quick: setup ## the same with small numbers, in about a minute: that everything can be measured, not what it is
