@@ -223,7 +223,12 @@ def _open(environment: lmdb.Environment, path: Path, file: DataFile | None) -> d
         raise StoreError(f"the store in {path} is being made")
     if version is not None and version > schema.SCHEMA_VERSION:
         raise StoreError(f"the store in {path} was written by a newer release (schema {version})")
-    return open_databases(environment) if file is None else make_databases(environment, file.make_room)
+    if file is not None:
+        return make_databases(environment, file.make_room)
+    try:
+        return open_databases(environment)
+    except lmdb.NotFoundError as e:
+        raise StoreError(f"an older release wrote the store in {path}; what it lacks is added by `nova-fast up`") from e
 
 
 def _found(path: Path) -> None:

@@ -243,6 +243,18 @@ def test_a_store_of_a_newer_release_is_refused_and_let_go(tmp_path: Path, monkey
             Store.open(tmp_path, readonly=readonly)
 
 
+def test_a_reader_of_an_older_release_is_told_what_adds_the_tables_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "TABLES", tables.TABLES[1:])
+    Store.open(tmp_path).close()
+    monkeypatch.undo()
+    with pytest.raises(StoreError, match=r"an older release wrote .*`nova-fast up`"):
+        Store.open(tmp_path, readonly=True)
+    Store.open(tmp_path).close()
+    Store.open(tmp_path, readonly=True).close()
+
+
 def test_a_reader_waits_for_a_store_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(StoreError):
         Store.open(tmp_path / "nowhere", readonly=True)
