@@ -8,6 +8,7 @@ who finds that a release without these rows, or one transaction of very many por
 
 from __future__ import annotations
 
+import logging
 from bisect import bisect_left, insort
 
 from nova_fast.model.networks import MembersChange, MembershipChange
@@ -15,11 +16,13 @@ from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
 from nova_fast.state.table import encode_key
 
+log = logging.getLogger(__name__)
+
 #: Grows whenever an address comes into a security group or leaves one.
 MEMBERSHIPS = "group_memberships"
 ROWS = 256  # of the ring: some seconds of a cloud that boots as fast as it can
 CHANGES_MAX = 1_024  # of a row; more count as everything
-_ADDRESSES_MAX = 262_144  # that are known, of all groups: about 60 MB
+_GROUPS_MAX = 4_096  # that are known; a member of one takes about 120 bytes
 
 
 def change_row(number: int) -> str:
@@ -43,13 +46,10 @@ class GroupMembers:
         if number == self._number:
             return
         changes = _changes(reader, self._number, number)
-        if changes is None or sum(map(len, self._groups.values())) > _ADDRESSES_MAX:
+        if changes is None or len(self._groups) > _GROUPS_MAX:
             self._groups.clear()
         else:
-            for change in changes:
-                for group, members in change.groups.items():
-                    if group in self._groups:
-                        self._groups[group].change(members)
+            self._follow(changes)
         self._number = number
 
     def of(self, reader: Reader, group: str) -> tuple[str, ...]:
@@ -58,6 +58,16 @@ class GroupMembers:
         if known is None:
             known = self._groups[group] = _Members(_addresses(reader, group))
         return known.addresses()
+
+    def _follow(self, changes: list[MembershipChange]) -> None:
+        try:
+            for change in changes:
+                for group, members in change.groups.items():
+                    if group in self._groups:
+                        self._groups[group].change(members)
+        except KeyError:  # a defect, which must not keep the hosts from being told
+            log.exception("the members of security groups could not be followed and are read anew")
+            self._groups.clear()
 
 
 class _Members:
@@ -69,9 +79,6 @@ class _Members:
             self._ports[address] = self._ports.get(address, 0) + 1
         self._ordered = sorted(self._ports)
         self._whole: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self._ordered)
 
     def change(self, members: MembersChange) -> None:
         self._whole = None

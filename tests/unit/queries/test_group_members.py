@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from nova_fast.model.commands.ports import CreatePorts, DeletePort, NewPort
-from nova_fast.model.networks import FixedIp, Port
+from nova_fast.model.networks import FixedIp, MembersChange, MembershipChange, Port
 from nova_fast.queries import group_members
-from nova_fast.queries.group_members import MEMBERSHIPS, GroupMembers
+from nova_fast.queries.group_members import MEMBERSHIPS, GroupMembers, change_row
 from nova_fast.state import schema as tables
 from nova_fast.state.reader import Reader
 from nova_fast.state.testing import memory_store
@@ -129,3 +129,14 @@ def test_a_release_without_these_rows_may_have_written_meanwhile(group: Group, m
     assert group.members() == (group.there(), before + 1)
     group.come()
     assert group.members() == (group.there(), before + 1)
+
+
+def test_a_change_that_cannot_be_is_told_and_holds_nobody_up(group: Group, caplog: pytest.LogCaptureFixture) -> None:
+    def impossible(tx: Transaction) -> None:
+        number = tx.next_number(MEMBERSHIPS)
+        groups = {group.id: MembersChange(gone=("192.0.2.1",))}
+        tx.put(tables.MEMBERSHIP_CHANGES, MembershipChange(row=change_row(number), number=number, groups=groups))
+
+    group.world.tx(impossible)
+    assert group.members() == (group.there(), 1)
+    assert "read anew" in caplog.text
