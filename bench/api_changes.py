@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -41,27 +41,42 @@ def measure_one_writer(cloud: Cloud, create: dict[str, Any], length: Length) -> 
     report("post_servers_1_client_p50_in_syncs", latencies.ms(50) / median(syncs), "syncs", None)
 
 
+class Rounds(NamedTuple):
+    """What clients that wait for their answers found, round by round."""
+
+    latencies: Latencies  # of all rounds
+    rates: list[float]  # accepted a second
+    booted: list[float]  # ACTIVE a second, until the last was accepted
+    finished: list[float]  # ACTIVE a second, until the last was ACTIVE
+    syncs_ms: list[float]  # before each round
+
+
+def run_clients(cloud: Cloud, create: dict[str, Any], clients: int, length: Length) -> Rounds:
+    """So many clients that wait; each round begins when nothing is under way."""
+    post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
+    rounds = Rounds(Latencies(), [], [], [], [])
+    closed_loop.run(cloud.ports["compute"], clients, 0.5, [post])
+    for _ in range(length.rounds):
+        cloud.wait_idle()
+        rounds.syncs_ms.append(sync_p50_ms(cloud.folder, 20))
+        found = closed_loop.run(cloud.ports["compute"], clients, length.round_s, [post])
+        ended = time.perf_counter()
+        with cloud.books() as books:
+            rounds.booted.append((found.count - books.under_way()) / found.seconds)
+        cloud.wait_idle()
+        rounds.finished.append(found.count / (found.seconds + time.perf_counter() - ended))
+        rounds.rates.append(found.rate)
+        rounds.latencies.merge(found.percentiles())
+    return rounds
+
+
 def measure_writers(cloud: Cloud, create: dict[str, Any], length: Length) -> None:
     """64 clients that wait; what is accepted is booted meanwhile, and that costs the same cores.
 
     A crowd is accepted before what it brought begins, so it is told as well how many came to ACTIVE meanwhile, and how
     many a second from the first request until the last server was ACTIVE.
     """
-    post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
-    rates, latencies, syncs = [], Latencies(), []
-    booted, finished = [], []
-    closed_loop.run(cloud.ports["compute"], WRITERS, 0.5, [post])
-    for _ in range(length.rounds):
-        cloud.wait_idle()
-        syncs.append(sync_p50_ms(cloud.folder, 20))
-        found = closed_loop.run(cloud.ports["compute"], WRITERS, length.round_s, [post])
-        ended = time.perf_counter()
-        with cloud.books() as books:
-            booted.append((found.count - books.under_way()) / found.seconds)
-        cloud.wait_idle()
-        finished.append(found.count / (found.seconds + time.perf_counter() - ended))
-        rates.append(found.rate)
-        latencies.merge(found.percentiles())
+    latencies, rates, booted, finished, syncs = run_clients(cloud, create, WRITERS, length)
     promised("post_servers_accepted_64_clients", median(rates))
     report("post_servers_64_clients_boots_meanwhile", median(booted), "1/s", None)
     report("post_servers_64_clients_all_active", median(finished), "1/s", None)

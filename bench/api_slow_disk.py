@@ -5,26 +5,20 @@ Each POST is accepted when its commit is on the disk, and a commit is two syncs,
 
 from __future__ import annotations
 
-import json
-import time
 from statistics import median
 from typing import Any
 
 import msgspec
 
-from bench import closed_loop, open_loop
-from bench.api_changes import WRITERS
+from bench import open_loop
+from bench.api_changes import WRITERS, run_clients
 from bench.api_reads import Length
 from bench.arrivals import POISSON
 from bench.cloud import Cloud, Options, running_cloud
-from bench.histogram import Latencies
-from bench.journeys import request_bytes
 from bench.mixes import job, report_run
 from bench.results import report
-from bench.slow_disk import suffered_ms
+from bench.slow_disk import SYNCS_MS, suffered_ms
 
-#: Of a sync: a network disk or a good SSD, an SSD that keeps its promise, a disk that turns.
-SYNCS_MS = (1, 4, 10)
 STREAM = 400.0  # requests a second, that wait for nobody
 
 
@@ -49,20 +43,9 @@ def measure_slow_disks(length: Length, *, quick: bool = False) -> None:
 
 def _measure_clients(cloud: Cloud, create: dict[str, Any], name: str, clients: int, length: Length) -> float:
     """So many clients that wait for their answers; p50 in ms."""
-    post = request_bytes("POST", "/v2.1/servers", cloud.headers, json.dumps(create).encode())
-    latencies = Latencies()
-    rates, finished = [], []
-    closed_loop.run(cloud.ports["compute"], clients, 0.5, [post])
-    for _ in range(length.rounds):
-        cloud.wait_idle()
-        found = closed_loop.run(cloud.ports["compute"], clients, length.round_s, [post])
-        ended = time.perf_counter()
-        cloud.wait_idle()
-        finished.append(found.count / (found.seconds + time.perf_counter() - ended))
-        rates.append(found.rate)
-        latencies.merge(found.percentiles())
-    report(f"{name}_accepted", median(rates), "1/s", None)
-    report(f"{name}_all_active", median(finished), "1/s", None)
+    found = run_clients(cloud, create, clients, length)
+    report(f"{name}_accepted", median(found.rates), "1/s", None)
+    report(f"{name}_all_active", median(found.finished), "1/s", None)
     for percent in (50, 99):
-        report(f"{name}_p{percent}", latencies.ms(percent), "ms", None)
-    return latencies.ms(50)
+        report(f"{name}_p{percent}", found.latencies.ms(percent), "ms", None)
+    return found.latencies.ms(50)

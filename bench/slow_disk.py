@@ -14,6 +14,8 @@ from pathlib import Path
 
 from bench.machine import ROOT, sync_p50_ms
 
+#: How much longer a sync takes: a network disk or a good SSD, an SSD that keeps its promise, a disk that turns.
+SYNCS_MS = (1, 4, 10)
 _SOURCE = Path(__file__).with_suffix(".c")
 
 
