@@ -33,7 +33,7 @@ def change_row(number: int) -> str:
 class GroupMembers:
     """The members of the groups that were asked for.
 
-    PERF: what a change costs does not grow with the group.
+    PERF: a change reads none of the group's ports; what is left hardly grows with it.
     """
 
     def __init__(self) -> None:
